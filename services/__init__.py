@@ -1,0 +1,1 @@
+"""Candela's services; each stands alone and shares only `kit`."""

@@ -1,0 +1,1 @@
+"""What every Candela server shares: bootstrap, interceptors, errors, settings, units of work, clock."""
