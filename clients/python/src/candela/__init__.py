@@ -1,0 +1,1 @@
+"""Candela's Python client and the code generated from its contracts."""

@@ -1,0 +1,1 @@
+"""Development commands of this repository: code generation, vendoring and the checks around them."""
