@@ -1,4 +1,79 @@
-.PHONY: generate
-generate: build/.generated
-build/.generated: $(shell find protos scripts -name '*.proto' -o -name '*.py') buf.yaml buf.gen.yaml
-	@mkdir -p build && PYTHONPATH=. .venv/bin/python -m scripts.generate && touch $@
+# Every target prepares what it needs: the virtual environment from the lock file, then the generated code.
+# Ports, data and log levels are settings: see docs/configuration.md.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON_IN_VENV := .venv/bin/python
+export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python/src
+export PYTHONUTF8 := 1
+export BUF_CACHE_DIR := $(CURDIR)/build/buf-cache
+
+SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway tests/e2e)
+# More options for pytest: make test ARGS="-k plates"
+ARGS ?=
+
+.PHONY: help run test test-long lint format generate bench trace admin doctor lock release clean venv-run venv-dev
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: venv-run generate ## start the whole mesh; Ctrl-C stops it
+	@exec $(PYTHON_IN_VENV) -m supervisor run
+
+trace: venv-run generate ## print recent traces, or one: make trace ID=…
+	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")
+
+admin: venv-run generate ## make a user an administrator: make admin EMAIL=…
+	@: "$${EMAIL:?usage: make admin EMAIL=somebody@example.org}"
+	@exec $(PYTHON_IN_VENV) -m supervisor admin "$$EMAIL"
+
+doctor: venv-run generate ## check this machine, the settings and the data directory
+	@exec $(PYTHON_IN_VENV) -m supervisor doctor
+
+generate: build/.generated ## make code and descriptor sets from protos/
+
+# A directory is newer when a file in it came or went.
+build/.generated: $(shell find protos -name '*.proto' -o -type d) buf.yaml buf.gen.yaml requirements/run.txt \
+		scripts/generate.py scripts/protoc_gen_grpc_python.py | venv-run
+	@touch $@.begun # what changes while it runs is newer than this
+	@$(PYTHON_IN_VENV) -m scripts.generate
+	@mv $@.begun $@
+
+lint: venv-dev generate ## ruff, mypy --strict, buf lint/format/breaking, import contracts
+	@$(PYTHON_IN_VENV) -m scripts.lint
+
+format: venv-dev ## bring Python and proto files into their one layout
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format --quiet .
+	@for module in protos/public protos/internal; do .venv/bin/buf format --write "$$module"; done
+
+test: lint ## lint, then unit, contract, gateway and end-to-end tests
+	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" $(ARGS)
+
+test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
+	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
+
+bench: venv-dev generate ## measure latency, throughput and memory
+	@$(PYTHON_IN_VENV) -m pytest tests/bench -m bench --capture=no $(ARGS)
+
+lock: venv-run ## resolve requirements/*.in into requirements/*.txt again
+	@scripts/lock.sh
+
+release: test ## make the contract of this commit the one that `buf breaking` compares with
+	@$(PYTHON_IN_VENV) -m scripts.baseline
+	@git status --short protos/baseline
+
+clean: ## remove what commands made; the data directory and .venv stay
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find clients/python/src -mindepth 2 -name .gitignore -printf '%h\0' | xargs -0 rm -rf
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+venv-run:
+	@scripts/bootstrap.sh run
+
+venv-dev:
+	@scripts/bootstrap.sh dev

@@ -14,7 +14,7 @@ from grpc_tools import protoc
 
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
-    """Returns the `*_pb2_grpc.py` of every requested file with a service; `error` holds what went wrong, if anything."""
+    """Returns the `*_pb2_grpc.py` of every requested file with a service; `error` says what went wrong."""
     response = plugin_pb2.CodeGeneratorResponse(
         supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
     )

@@ -35,7 +35,9 @@ _GOOGLE_FILES = (
 def vendored_files() -> dict[str, str]:
     """Returns path below `protos/third_party` → content, as the installed packages hold it."""
     files = dict(_google_files())
-    origin = f"// Printed from the descriptor in protovalidate {version('protovalidate')} (Apache-2.0, Buf Technologies)."
+    origin = (
+        f"// Printed from the descriptor in protovalidate {version('protovalidate')} (Apache-2.0, Buf Technologies)."
+    )
     descriptor = descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
     files[descriptor.name] = f"{origin}\n{print_file(descriptor)}"
     return files
