@@ -1,0 +1,1 @@
+"""What several suites share: waiting, programs that tests need, rules about contracts."""
