@@ -1,0 +1,1 @@
+"""The recognition service: documents to structured text, and each user's history of it."""

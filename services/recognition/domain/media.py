@@ -1,0 +1,80 @@
+"""What may be sent in to be read, and the errors for what may not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.kit.errors import FieldViolation, InvalidArgument
+
+SUPPORTED = ("image/jpeg", "image/png", "image/webp", "application/pdf")
+
+# 50 megapixels hold an A3 page at 600 dpi; decoded they take 150 MB.
+MAX_PIXELS = 50_000_000
+MAX_PAGES_PER_CALL = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PageImage:
+    """One decoded page: `rgb` holds height × width × 3 bytes, row by row from the top."""
+
+    number: int
+    width: int
+    height: int
+    rgb: memoryview
+
+
+def sniff(content: bytes) -> str:
+    """Return the media type that the first bytes prove; InvalidArgument for nothing or for something else."""
+    if not content:
+        raise InvalidArgument("the document is empty", reason="MEDIA_UNREADABLE")
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    # Readers accept a PDF header anywhere in the first kilobyte (ISO 32000-1, annex H.3.4.1).
+    if b"%PDF-" in content[:1024]:
+        return "application/pdf"
+    raise InvalidArgument(
+        f"the bytes are none of {', '.join(SUPPORTED)}",
+        reason="MEDIA_UNSUPPORTED",
+        metadata={"supported": ", ".join(SUPPORTED)},
+    )
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse a picture of no or too many pixels by what its header says, before anything is decoded."""
+    if width <= 0 or height <= 0:
+        raise unreadable("the picture has no pixels")
+    if width * height > MAX_PIXELS:
+        raise InvalidArgument(
+            f"{width} × {height} pixels are more than {MAX_PIXELS}",
+            reason="MEDIA_TOO_LARGE",
+            metadata={"limit_pixels": str(MAX_PIXELS), "width": str(width), "height": str(height)},
+        )
+
+
+def choose_pages(wanted: Sequence[int], page_count: int) -> list[int]:
+    """Return the numbers of the pages to read, ascending; all of them when none are named.
+
+    Raises InvalidArgument for a page the document does not have and for more pages than one call reads.
+    """
+    if page_count <= 0:
+        raise unreadable("the document has no pages")
+    for position, number in enumerate(wanted):
+        if not 1 <= number <= page_count:
+            message = f"there is no page {number} in a document of {page_count}"
+            raise InvalidArgument(message, violations=[FieldViolation(f"pages[{position}]", message)])
+    chosen = sorted(set(wanted)) or list(range(1, page_count + 1))
+    if len(chosen) > MAX_PAGES_PER_CALL:
+        raise InvalidArgument(
+            f"the document has {page_count} pages and one call reads {MAX_PAGES_PER_CALL}: name them in `pages`",
+            reason="MEDIA_TOO_LARGE",
+            metadata={"limit_pages": str(MAX_PAGES_PER_CALL), "pages": str(page_count)},
+        )
+    return chosen
+
+
+def unreadable(why: str) -> InvalidArgument:
+    """Return the error for bytes that begin like a document and are none."""
+    return InvalidArgument(f"the document cannot be read: {why}", reason="MEDIA_UNREADABLE")

@@ -1,0 +1,76 @@
+"""What the recognition service needs from outside itself."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.kit.uow import Tx
+from services.recognition.domain.documents import Line, Recognition
+from services.recognition.domain.media import PageImage
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """The lines found on a page, in no particular order, and the models that found them as `name@version`."""
+
+    lines: tuple[Line, ...]
+    models: tuple[str, ...]
+
+
+class OpenedMedia(Protocol):
+    """A document whose header was read; its pages are decoded one at a time."""
+
+    @property
+    def page_count(self) -> int:
+        """Return how many pages there are; at least 1."""
+
+    def pages(self, numbers: Sequence[int]) -> AsyncIterator[PageImage]:
+        """Decode pages in the order given. Raises InvalidArgument when the bytes do not hold what they promise."""
+
+
+class MediaReader(Protocol):
+    """Turns untrusted bytes into pages of pixels."""
+
+    def open(self, content: bytes, content_type: str) -> AbstractAsyncContextManager[OpenedMedia]:
+        """Read the header of `content`. Raises InvalidArgument (MEDIA_*) for what cannot or may not be read."""
+
+
+class PageReader(Protocol):
+    """Finds and reads the text on a page."""
+
+    async def read(self, page: PageImage) -> PageText:
+        """Return the page's lines. Raises ResourceExhausted when the models are busy, Unavailable when down."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCursor:
+    """A place in the history: the last entry of the page before."""
+
+    create_time: datetime
+    id: str
+
+
+class History(Protocol):
+    """Each user's recognitions. Every method sees only what belongs to the tenant and user given."""
+
+    async def add(self, tenant: str, user: str, recognition: Recognition) -> None:
+        """Store a new recognition with its document."""
+
+    async def get(self, tenant: str, user: str, recognition_id: str, *, full: bool) -> Recognition | None:
+        """Return one recognition, without its document unless `full`; None when there is none."""
+
+    async def page(
+        self, tenant: str, user: str, *, after: HistoryCursor | None, limit: int, full: bool
+    ) -> list[Recognition]:
+        """Return up to `limit` recognitions that come after a place in the list, the newest first."""
+
+    async def delete(self, tenant: str, user: str, recognition_id: str) -> bool:
+        """Delete one recognition; return whether there was one."""
+
+
+class RecognitionTx(Tx, Protocol):
+    """One unit of work: what is changed through it is committed together or not at all."""
+
+    history: History
