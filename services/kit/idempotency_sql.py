@@ -109,6 +109,12 @@ class Claims:
                 await session.rollback()  # the row was swept in between: claim it again
         raise Aborted("the request id is being claimed and given up by others; retry")
 
+    async def check(self, session: AsyncSession, call: Call) -> None:
+        """Raise what `claim` would raise for a call that was answered before; claims nothing."""
+        key = claim_key(call)
+        if key is not None:
+            await self._answer(session, key, call)
+
     def _fresh(self, key: ClaimKey, call: Call) -> dict[str, object]:
         now = self._clock.now()
         owner = call.principal.user if call.principal else ""

@@ -74,6 +74,13 @@ class Units(Protocol[TxT_co]):
     def read(self) -> AbstractAsyncContextManager[TxT_co]:
         """Open a transaction that sees one snapshot and cannot write."""
 
+    async def check_replay(self, call: Call) -> None:
+        """Raise what `write` would raise for a request id that was answered before; do nothing for a new one.
+
+        For use cases whose work before the transaction is slow: a repeat is answered without it. Two identical calls
+        at the same time both pass; `write` still lets only one of them take effect.
+        """
+
     async def run(
         self, call: Call | None, work: "Callable[[TxT_co], Awaitable[ResultT]]", *, attempts: int = 5
     ) -> ResultT:

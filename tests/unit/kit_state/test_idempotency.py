@@ -12,6 +12,7 @@ from services.kit.call import Call, Principal
 from services.kit.clock import ManualClock
 from services.kit.errors import AlreadyExists, Internal
 from services.kit.idempotency_sql import Claims, Swept
+from services.kit.uow import Replay
 from services.kit.uow_sql import SqlUnits
 from tests.unit.kit_state.accounts import CLAIMS, Bank, BankTx, anonymous, deposit_call
 
@@ -184,6 +185,17 @@ async def test_erasing_a_user_forgets_the_replies_that_show_him(bank: Bank) -> N
 
     await bank.replies.run(deposit_call("erasure"), StringValue, erase, _text)
     assert await claims_stored(bank) == 2
+
+
+async def test_an_early_check_finds_what_was_answered_and_claims_nothing(bank: Bank) -> None:
+    await bank.units.check_replay(deposit_call(ID))
+    assert await claims_stored(bank) == 0
+    await bank.answer(deposit_call(ID))
+    with pytest.raises(Replay):
+        await bank.units.check_replay(deposit_call(ID))
+    with pytest.raises(AlreadyExists):
+        await bank.units.check_replay(deposit_call(ID, body=b"deposit 2"))
+    await bank.units.check_replay(deposit_call(""))
 
 
 async def test_a_service_without_an_envelope_keeps_no_secrets(bank: Bank) -> None:

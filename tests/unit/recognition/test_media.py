@@ -146,12 +146,14 @@ def test_damage_anywhere_is_a_page_or_a_typed_error(data: st.DataObject) -> None
     whole = bytearray(picture(data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))))
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    pages: list[PageImage] = []
+    reason = "MEDIA_"
     try:
         pages = asyncio.run(read(bytes(whole)))
     except InvalidArgument as error:
-        assert error.reason.startswith("MEDIA_")
-    else:
-        assert all(len(page.rgb) == page.width * page.height * 3 for page in pages)
+        reason = error.reason
+    assert reason.startswith("MEDIA_")
+    assert all(len(page.rgb) == page.width * page.height * 3 for page in pages)
 
 
 async def test_a_pdf_gives_its_pages_in_order_and_only_those_asked_for() -> None:
