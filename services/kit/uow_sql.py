@@ -79,6 +79,12 @@ class SqlUnits(Generic[TxT]):
         async with self._alone(), self._transaction(self._database.read_session()) as session:
             yield self._make(Scope(session))
 
+    async def check_replay(self, call: Call) -> None:
+        if self._claims is None or not call.request_id:
+            return
+        async with self._alone(), self._transaction(self._database.read_session()) as session:
+            await self._claims.check(session, call)
+
     async def run(self, call: Call | None, work: Callable[[TxT], Awaitable[ResultT]], *, attempts: int = 5) -> ResultT:
         for attempt in range(1, attempts + 1):
             try:
