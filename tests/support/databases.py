@@ -8,9 +8,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+from sqlalchemy import MetaData
 
 from services.kit.database import Database
 from services.kit.database_url import DatabaseUrl
+from services.kit.migrations import downgrade, upgrade
+from services.kit.migrations_run import differences
 from tests.support.binaries import NOT_RUN
 from tests.support.postgres import NoPostgresError, PostgresServer, postgres_server
 
@@ -70,3 +73,16 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database(database_url)
     yield opened
     await opened.close()
+
+
+async def up_down_up(url: str, migrations: Path, metadata: MetaData) -> None:
+    """Show that a service's migrations make what its code declares, can be undone, and can then be done again."""
+    for _ in range(2):
+        assert await upgrade(url, migrations)
+        assert await differences(url, metadata) == []
+        assert not await upgrade(url, migrations)
+        assert await downgrade(url, migrations)
+        left = await differences(url, MetaData())
+        assert [step for step in left if "alembic_version" not in step] == []
+    assert await upgrade(url, migrations)
+    assert await differences(url, metadata) == []

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from google.protobuf.wrappers_pb2 import StringValue
-from sqlalchemy import Column, Integer, Select, Table, insert, select, update
+from sqlalchemy import Column, ForeignKey, Integer, Select, Table, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.kit.call import Call, Principal
@@ -25,6 +25,13 @@ ACCOUNTS = Table(
     Column("id", Id, primary_key=True),
     Column("balance", Integer, nullable=False),
     Column("seen_at", UtcDateTime, nullable=True),
+)
+ENTRIES = Table(
+    "entries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account", Id, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("made_at", UtcDateTime, nullable=True),
 )
 
 

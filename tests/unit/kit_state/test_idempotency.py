@@ -116,8 +116,7 @@ async def test_whoever_waited_for_a_failed_first_becomes_the_first(bank: Bank) -
     failing = asyncio.create_task(bank.replies.run(deposit_call(ID), StringValue, first, _text))
     await inside.wait()
     waiting = asyncio.create_task(bank.answer(deposit_call(ID)))
-    await asyncio.sleep(0.05)  # the second shall really be waiting in the database
-    assert not waiting.done()
+    assert await asyncio.wait({waiting}, timeout=0.1) == (set(), {waiting})  # it gets as far as the database lets it
     fail.set()
     with pytest.raises(RuntimeError):
         await failing

@@ -17,7 +17,8 @@ async def test_20_concurrent_read_modify_writes_lose_nothing(bank: Bank) -> None
     async def add_one() -> None:
         async with bank.units.write() as tx:
             balance = await tx.accounts.locked_balance("a")
-            await asyncio.sleep(0.002)  # gives the others every chance to read the same value
+            for _ in range(10):
+                await asyncio.sleep(0)  # gives the others every chance to read the same value
             await tx.accounts.set_balance("a", balance + 1)
 
     await asyncio.gather(*(add_one() for _ in range(20)))
