@@ -45,7 +45,7 @@ def main() -> int:
     with _alone(), tempfile.TemporaryDirectory(dir=BUILD, prefix="generate-") as scratch:
         everything = Path(scratch, "everything.binpb")
         try:
-            _buf("build", "--output", str(everything))
+            _buf("build", "--as-file-descriptor-set", "--output", str(everything))
             code = Path(scratch, "code")
             _buf("generate", str(everything), "--output", str(code), "--exclude-path", "google")
         except subprocess.CalledProcessError as error:

@@ -38,9 +38,14 @@ def vendored_files() -> dict[str, str]:
     origin = (
         f"// Printed from the descriptor in protovalidate {version('protovalidate')} (Apache-2.0, Buf Technologies)."
     )
-    descriptor = descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
+    descriptor = validate_descriptor()
     files[descriptor.name] = f"{origin}\n{print_file(descriptor)}"
     return files
+
+
+def validate_descriptor() -> descriptor_pb2.FileDescriptorProto:
+    """Returns buf/validate/validate.proto as the protovalidate wheel holds it."""
+    return descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())
 
 
 def _google_files() -> Iterator[tuple[str, str]]:
