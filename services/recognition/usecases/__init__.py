@@ -1,0 +1,1 @@
+"""What the recognition service does, over its ports."""

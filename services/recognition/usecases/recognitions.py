@@ -1,0 +1,126 @@
+"""What the recognition service does: read documents, and keep, show and forget each user's history of them."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from services.kit.call import Call
+from services.kit.clock import Clock
+from services.kit.errors import NotFound
+from services.kit.ids import Ids
+from services.kit.uow import Units
+from services.recognition.domain.documents import Document, Kind, Page, Recognition, Source
+from services.recognition.domain.layout import reading_order
+from services.recognition.domain.media import choose_pages, sniff
+from services.recognition.ports import HistoryCursor, MediaReader, PageReader, RecognitionTx
+from services.recognition.usecases.admission import Admission
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRequest:
+    """A document to read: its bytes, the pages wanted (all when empty), and whether words list their characters."""
+
+    content: bytes
+    pages: Sequence[int] = ()
+    include_characters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadDocument:
+    document: Document
+    page_count: int
+    models: tuple[str, ...]
+
+
+class Recognitions:
+    """The use cases over their ports."""
+
+    def __init__(
+        self,
+        *,
+        units: Units[RecognitionTx],
+        media: MediaReader,
+        reader: PageReader,
+        admission: Admission,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._units = units
+        self._media = media
+        self._reader = reader
+        self._admission = admission
+        self._clock = clock
+        self._ids = ids
+
+    async def recognize_document(self, call: Call, request: DocumentRequest) -> Recognition:
+        """Read a document and store it in the caller's history.
+
+        Raises InvalidArgument (MEDIA_*), ResourceExhausted (OVERLOADED) and Unavailable; nothing is stored then.
+        """
+        # Reading takes seconds: a repeat of a finished call is answered before it, not after.
+        await self._units.check_replay(call)
+        started = self._clock.monotonic()
+        content_type = sniff(request.content)
+        async with self._admission.admit(len(request.content)):
+            read = await self._read(request, content_type)
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(request.content).hexdigest())
+        document = read.document if request.include_characters else read.document.without_characters()
+        recognition = Recognition(
+            id=self._ids.new(),
+            kind=Kind.DOCUMENT,
+            create_time=self._clock.now(),
+            source=Source(content_type, len(request.content), digest, read.page_count),
+            models=read.models,
+            processing_time=timedelta(seconds=self._clock.monotonic() - started),
+            confidence=document.confidence,
+            document=document,
+        )
+        caller = call.caller
+        async with self._units.write(call) as tx:
+            await tx.history.add(caller.tenant, caller.user, recognition)
+            tx.reply(recognition)
+        return recognition
+
+    async def _read(self, request: DocumentRequest, content_type: str) -> _ReadDocument:
+        pages: list[Page] = []
+        models: dict[str, None] = {}
+        async with self._media.open(request.content, content_type) as media:
+            page_count = media.page_count
+            async for image in media.pages(choose_pages(request.pages, page_count)):
+                text = await self._reader.read(image)
+                blocks = await asyncio.to_thread(reading_order, text.lines)
+                pages.append(Page(image.number, image.width, image.height, blocks))
+                models |= dict.fromkeys(text.models)
+        return _ReadDocument(Document(tuple(pages)), page_count, tuple(models))
+
+    async def list_recognitions(
+        self, call: Call, *, after: HistoryCursor | None, limit: int, full: bool
+    ) -> list[Recognition]:
+        """Return up to `limit` of the caller's recognitions after a place in the list, the newest first."""
+        caller = call.caller
+        async with self._units.read() as tx:
+            return await tx.history.page(caller.tenant, caller.user, after=after, limit=limit, full=full)
+
+    async def get_recognition(self, call: Call, recognition_id: str, *, full: bool) -> Recognition:
+        """Return one of the caller's recognitions; NotFound when there is none of that id."""
+        caller = call.caller
+        async with self._units.read() as tx:
+            found = await tx.history.get(caller.tenant, caller.user, recognition_id, full=full)
+        if found is None:
+            raise _not_found(recognition_id)
+        return found if full else replace(found, document=None)
+
+    async def delete_recognition(self, call: Call, recognition_id: str) -> None:
+        """Delete one of the caller's recognitions for good; NotFound when there is none of that id."""
+        caller = call.caller
+        async with self._units.write(call) as tx:
+            if not await tx.history.delete(caller.tenant, caller.user, recognition_id):
+                raise _not_found(recognition_id)
+            tx.reply(None)
+
+
+def _not_found(recognition_id: str) -> NotFound:
+    name = f"recognitions/{recognition_id}"
+    return NotFound(f"there is no {name}", metadata={"name": name})
