@@ -9,6 +9,7 @@ Layout: 1 byte version · 8 bytes key id · 12 bytes nonce · 48 bytes wrapped d
 """
 
 import hashlib
+import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ class SecretPlace:
 def key_id(key: bytes) -> bytes:
     """Return the 8 bytes by which sealed values name their master key."""
     return hashlib.sha256(b"candela envelope key" + key).digest()[:_ID_BYTES]
+
+
+def derived_key(master: bytes, purpose: str) -> bytes:
+    """Return a 32-byte key for one purpose (`page tokens`); it tells nothing of the master key or of other purposes."""
+    return hmac.digest(master, b"candela " + purpose.encode(), "sha256")
 
 
 class Envelope:
