@@ -1,0 +1,1 @@
+"""Types and rules of accounts, sessions, throttled log-ins and the audit log. Standard library only."""

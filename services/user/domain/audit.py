@@ -1,0 +1,170 @@
+"""The audit log: a chain of entries per tenant, each sealed over the one before it.
+
+Entries name people by opaque subject ids. Which subject is which user stands in a table of its own; erasing a person
+deletes that row and leaves the chain whole.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+GENESIS = bytes(32)
+_FORMAT = "candela-audit-1"
+
+
+class Action(StrEnum):
+    """What happened."""
+
+    USER_REGISTERED = "user.registered"
+    USER_UPDATED = "user.updated"
+    USER_ERASED = "user.erased"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105 - a name, no secret
+    PASSWORD_WRONG = "password.wrong"  # noqa: S105 - a name, no secret
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    LOGIN_THROTTLED = "login.throttled"
+    SESSION_ENDED = "session.ended"
+    REFRESH_REUSED = "refresh.reused"
+    ACCESS_DENIED = "access.denied"
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth remembering.
+
+    `actor` and `target` are subject ids, empty when unknown or nobody. `details` holds names and reasons, never
+    values of a profile, addresses or secrets.
+    """
+
+    tenant: str
+    time: datetime
+    action: Action
+    outcome: Outcome
+    actor: str = ""
+    target: str = ""
+    session: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A link of the chain, in the words it is stored in; every one of them is under the seal."""
+
+    tenant: str
+    seq: int
+    time: datetime
+    action: str
+    outcome: str
+    actor: str
+    target: str
+    session: str
+    details: str
+    previous: bytes
+    seal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a tenant's chain: the last entry's number and seal."""
+
+    tenant: str
+    seq: int = 0
+    seal: bytes = GENESIS
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first place where a chain does not hold, and why."""
+
+    tenant: str
+    seq: int
+    why: str
+
+
+def seal_of(entry: Entry) -> bytes:
+    """Return the SHA-256 over everything an entry says, its number and its predecessor's seal included."""
+    parts = [
+        _FORMAT,
+        entry.tenant,
+        entry.seq,
+        entry.time.astimezone(UTC).isoformat(timespec="microseconds"),
+        entry.action,
+        entry.outcome,
+        entry.actor,
+        entry.target,
+        entry.session,
+        entry.details,
+        entry.previous.hex(),
+    ]
+    # A JSON array keeps the parts apart whatever they contain.
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode("ascii")).digest()
+
+
+def linked(head: Head, event: Event) -> Entry:
+    """Return the entry that continues the chain with `event`."""
+    if event.tenant != head.tenant:
+        raise ValueError("an event belongs to its own tenant's chain")
+    details = json.dumps(dict(event.details), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    entry = Entry(
+        tenant=event.tenant,
+        seq=head.seq + 1,
+        time=event.time,
+        action=event.action.value,
+        outcome=event.outcome.value,
+        actor=event.actor,
+        target=event.target,
+        session=event.session,
+        details=details,
+        previous=head.seal,
+        seal=b"",
+    )
+    return replace(entry, seal=seal_of(entry))
+
+
+class Walk:
+    """Re-walks one tenant's chain, entry by entry in the order of their numbers."""
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+        self._last = Head(tenant)
+
+    @property
+    def length(self) -> int:
+        """Return how many entries held so far."""
+        return self._last.seq
+
+    def step(self, entry: Entry) -> Break | None:
+        """Check the next entry; None when it holds."""
+        expected = self._last.seq + 1
+        if entry.tenant != self._tenant:
+            return Break(self._tenant, expected, "the entry is of another tenant")
+        if entry.seq != expected:
+            return Break(self._tenant, expected, f"entry {expected} is missing (found {entry.seq})")
+        if entry.previous != self._last.seal:
+            return Break(self._tenant, entry.seq, "the entry does not continue the one before it")
+        if entry.seal != seal_of(entry):
+            return Break(self._tenant, entry.seq, "the entry was changed after it was sealed")
+        self._last = Head(self._tenant, entry.seq, entry.seal)
+        return None
+
+    def finish(self, head: Head | None) -> Break | None:
+        """Check that the chain ends where its head says; None when it does."""
+        if head is None and not self._last.seq:
+            return None
+        if head is None:
+            return Break(self._tenant, self._last.seq + 1, "the head of the chain is missing")
+        if head.seq > self._last.seq:
+            return Break(self._tenant, self._last.seq + 1, f"the last {head.seq - self._last.seq} entries are missing")
+        if head != self._last:
+            return Break(self._tenant, head.seq, "the head of the chain is not its last entry")
+        return None

@@ -1,0 +1,1 @@
+"""The user service's database: SQLAlchemy adapters of its ports."""

@@ -1,0 +1,139 @@
+"""The tables. Every key begins with the tenant; times are UTC; names of people stand in `users` and nowhere else."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from services.kit.idempotency_sql import claims_table
+from services.kit.types import Digest, Id, UtcDateTime, new_metadata
+
+metadata = new_metadata()
+
+CLAIMS = claims_table(metadata)
+
+USERS = Table(
+    "users",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    # NULL, not empty, where there is none: unique indexes let NULLs be.
+    Column("email", String(254), nullable=True),
+    Column("phone", String(16), nullable=True),
+    Column("username", String(32), nullable=True),
+    Column("username_key", String(32), nullable=True),
+    Column("display_name", String(100), nullable=False),
+    Column("password_hash", LargeBinary(60), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("plan", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("email_verified", Boolean(create_constraint=False), nullable=False),
+    Column("phone_verified", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Index("idx_users_email", "tenant", "email", unique=True),
+    Index("idx_users_phone", "tenant", "phone", unique=True),
+    Index("idx_users_username", "tenant", "username_key", unique=True),
+    Index("idx_users_plan", "tenant", "plan"),
+    Index("idx_users_created_at", "tenant", "created_at"),
+)
+
+SUBJECTS = Table(
+    "subjects",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("subject", Id, nullable=False),
+    Index("uq_subjects_tenant_subject", "tenant", "subject", unique=True),
+)
+
+SESSIONS = Table(
+    "sessions",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("device", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("refreshed_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("revoked_at", UtcDateTime, nullable=True),
+    Column("revoke_reason", String(32), nullable=True),
+    ForeignKeyConstraint(["tenant", "user_id"], ["users.tenant", "users.id"], ondelete="CASCADE"),
+    Index("ix_sessions_user", "tenant", "user_id", "created_at", "id"),
+    Index("ix_sessions_refreshed_at", "refreshed_at"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
+REFRESH_TOKENS = Table(
+    "refresh_tokens",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("digest", Digest, primary_key=True),
+    Column("session_id", Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime, nullable=True),
+    ForeignKeyConstraint(["tenant", "session_id"], ["sessions.tenant", "sessions.id"], ondelete="CASCADE"),
+    # A token alone says neither tenant nor user; its digest is as unique as 256 random bits.
+    Index("uq_refresh_tokens_digest", "digest", unique=True),
+    Index("ix_refresh_tokens_session", "tenant", "session_id", "generation"),
+    Index("ix_refresh_tokens_expires_at", "expires_at"),
+)
+
+THROTTLES = Table(
+    "throttles",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("key", Id, primary_key=True),
+    Column("known", Boolean(create_constraint=False), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("closed_until", UtcDateTime, nullable=True),
+    Column("noted", Boolean(create_constraint=False), nullable=False),
+    Index("ix_throttles_last_at", "known", "last_at"),
+)
+
+REVOCATIONS = Table(
+    "revocations",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("revoked_at", UtcDateTime, nullable=False),
+    Index("ix_revocations_revoked_at", "revoked_at"),
+)
+
+AUDIT_ENTRIES = Table(
+    "audit_entries",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("time", UtcDateTime, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("actor", Id, nullable=False),
+    Column("target", Id, nullable=False),
+    Column("session", Id, nullable=False),
+    Column("details", Text, nullable=False),  # text, not JSON: the seal is over these very characters
+    Column("previous", Digest, nullable=False),
+    Column("seal", Digest, nullable=False),
+)
+
+AUDIT_HEADS = Table(
+    "audit_heads",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("seal", Digest, nullable=False),
+)

@@ -1,0 +1,20 @@
+"""One transaction of the user service and what it can reach."""
+
+from services.kit.uow_sql import Scope, SqlTx
+from services.user.storage.accounts import SqlSubjects, SqlUsers
+from services.user.storage.audit import SqlAuditTrail
+from services.user.storage.security import SqlRevocationLog, SqlThrottles
+from services.user.storage.sessions import SqlSessions
+
+
+class SqlUserTx(SqlTx):
+    """The repositories over one database session."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self.users = SqlUsers(scope.session)
+        self.subjects = SqlSubjects(scope.session)
+        self.sessions = SqlSessions(scope.session)
+        self.throttles = SqlThrottles(scope.session)
+        self.revocations = SqlRevocationLog(scope.session)
+        self.audit = SqlAuditTrail(scope.session)

@@ -1,0 +1,1 @@
+"""What the user service does, written over its ports."""
