@@ -1,0 +1,80 @@
+"""`python -m supervisor COMMAND`. Each command imports only what it needs: `run` is the one that stays in memory."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from supervisor.settings import SettingsError, SupervisorSettings
+
+_EPILOG = """settings: CANDELA_DATA_DIR (default .candela in the repository) and CANDELA_PORT_BASE (default 8080)
+choose the mesh; all other CANDELA_… variables are handed on to the processes (docs/configuration.md)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = SupervisorSettings.read(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    match options.command:
+        case "run":
+            from supervisor.run import run  # noqa: PLC0415 — only what this command needs
+
+            return run(settings)
+        case "status":
+            from supervisor.status import show_status  # noqa: PLC0415 — only what this command needs
+
+            return show_status(settings.data)
+        case "trace":
+            from supervisor.traces.show import show_traces  # noqa: PLC0415 — only what this command needs
+
+            return show_traces(settings.data, options.id, count=options.count)
+        case "doctor":
+            from supervisor.doctor import doctor  # noqa: PLC0415 — only what this command needs
+
+            return doctor(settings)
+    raise AssertionError(f"argparse let {options.command!r} through")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m supervisor",
+        description="Runs the whole Candela mesh on one machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser(
+        "run",
+        help="start every process, watch it, stop everything on Ctrl-C",
+        description="Prepares the data directory, migrates the databases, starts every process and waits until each is "
+        "healthy. What dies is started again. Ctrl-C stops everything in order, a second Ctrl-C at once.",
+    )
+    commands.add_parser(
+        "status",
+        help="show the processes that run, their health and their memory",
+        description="Shows pid, health, restarts and proportional memory (PSS) of each process of the running mesh. "
+        "Exit status 0 when the mesh is ready.",
+    )
+    trace = commands.add_parser(
+        "trace",
+        help="list the last traces, or show one as a tree",
+        description="Without ID lists the latest of the last 1,000 traces. With ID, or its first digits, prints that "
+        "trace as a tree with times. Works while the mesh runs and after it.",
+    )
+    trace.add_argument("id", nargs="?", default="", metavar="ID", help="the trace's id, or how it begins")
+    trace.add_argument("-n", dest="count", type=int, default=20, help="how many traces to list (default: 20)")
+    commands.add_parser(
+        "doctor",
+        help="check this machine and the data directory, and say what to do",
+        description="Checks Python, packages, programs, ports, data directory, keys, disk and databases. Exit status 0 "
+        "when nothing is wrong.",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The processes of the mesh, as data: what runs, how it is told its settings, how one knows that it is well.
+
+A later service is one more `_service(...)` line in `mesh_specs`. Names are those of instances (`inference`, later
+`inference-2`), groups are what memory is summed by.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from supervisor.binaries import find
+from supervisor.settings import REPOSITORY, SupervisorSettings, python
+
+_HOST = "127.0.0.1"
+
+# Stages of the start order; they stop from the highest down, so that the edge drains while its services still answer.
+_STAGE_STATE, _STAGE_MODELS, _STAGE_SERVICES, _STAGE_EDGE = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcHealth:
+    """Healthy when `grpc.health.v1.Health/Check` of the whole server answers SERVING."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPing:
+    """Healthy when Redis answers PING, after AUTH with the password in the file."""
+
+    port: int
+    password_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOk:
+    """Healthy when `GET path` answers 200."""
+
+    port: int
+    path: str
+
+
+Probe = GrpcHealth | RedisPing | HttpOk
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command that must succeed once before a process starts. `needed` may find that there is nothing to do."""
+
+    label: str
+    argv: tuple[str, ...]
+    needed: Callable[[], bool] = lambda: True
+    done: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How a proxy finishes what is in flight: close its listeners, wait until the active requests are gone."""
+
+    admin_port: int
+    listeners: str
+    """Regular expression over Envoy's names of the statistics that count active requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process of the mesh."""
+
+    name: str
+    argv: tuple[str, ...]
+    probe: Probe
+    address: str
+    """Where it is reached, for people."""
+    stage: int
+    group: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    drain: Drain | None = None
+    ports: tuple[str, ...] = ()
+    """Names in the port plan that must be free before the start."""
+    grace: float = 10.0
+    """Seconds it has to finish after SIGTERM."""
+
+
+def mesh_specs(settings: SupervisorSettings) -> tuple[ProcessSpec, ...]:
+    """Return all processes of the mesh. Raises MissingProgramError when Envoy or Redis is nowhere."""
+    redis = () if settings.redis_url else (_redis(settings),)
+    services = (
+        _service(settings, "inference", "inference_server.main", stage=_STAGE_MODELS, migrates=False),
+        _service(settings, "user", "services.user.main", stage=_STAGE_SERVICES),
+        _service(settings, "recognition", "services.recognition.main", stage=_STAGE_SERVICES),
+    )
+    return (*redis, *services, _envoy(settings))
+
+
+def common_environment(settings: SupervisorSettings) -> dict[str, str]:
+    """Return the settings every process of the mesh shares; where the others are follows from the base port."""
+    ports, data = settings.ports, settings.data
+    redis_url = settings.redis_url
+    if not redis_url:
+        password = (data.keys / "redis.password").read_text().strip()
+        redis_url = f"redis://:{password}@{_HOST}:{ports.redis}/0"
+    return {
+        **settings.inherited,
+        "CANDELA_DATA_DIR": str(data.root),
+        "CANDELA_PORT_BASE": str(ports.base),
+        "CANDELA_OTLP_ENDPOINT": settings.otlp_endpoint,
+        "CANDELA_REDIS_URL": redis_url,
+    }
+
+
+def _service(settings: SupervisorSettings, name: str, module: str, *, stage: int, migrates: bool = True) -> ProcessSpec:
+    """Return the spec of one Python gRPC service; one that keeps a database migrates it first."""
+    ports = settings.ports
+    migrate = Step(f"migrate {name}", (python(), "-m", module, "migrate"))
+    return ProcessSpec(
+        name=name,
+        argv=(python(), "-m", module),
+        env={
+            "CANDELA_LISTEN": f"{_HOST}:{ports.service(name)}",
+            "CANDELA_METRICS_PORT": str(ports.metrics(name)),
+        },
+        probe=GrpcHealth(ports.service(name)),
+        address=f"{_HOST}:{ports.service(name)}",
+        stage=stage,
+        group=name,
+        steps=(migrate,) if migrates else (),
+        depends_on=() if settings.redis_url else ("redis",),
+        ports=(name, f"metrics-{name}"),
+    )
+
+
+def _redis(settings: SupervisorSettings) -> ProcessSpec:
+    config = settings.data.run / "redis.conf"
+    return ProcessSpec(
+        name="redis",
+        argv=(str(find("redis-server")), str(config)),
+        probe=RedisPing(settings.ports.redis, settings.data.keys / "redis.password"),
+        address=f"{_HOST}:{settings.ports.redis}",
+        stage=_STAGE_STATE,
+        group="redis",
+        ports=("redis",),
+    )
+
+
+def redis_config(settings: SupervisorSettings, password: str) -> str:
+    """Return the configuration of the mesh's own Redis: loopback, a password, every write in the append-only file."""
+    return "\n".join(
+        (
+            f"bind {_HOST}",
+            f"port {settings.ports.redis}",
+            f"requirepass {password}",
+            f'dir "{settings.data.redis}"',
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',
+            # Revocations and counters live here: refuse writes when full, never forget silently.
+            "maxmemory 256mb",
+            "maxmemory-policy noeviction",
+            "daemonize no",
+            "",
+        )
+    )
+
+
+# Envoy's own lines in the shape of every other log line; access log lines are JSON already.
+_ENVOY_LOG = '{"timestamp":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","logger":"envoy.%n","message":"%j"}'
+
+
+def _envoy(settings: SupervisorSettings) -> ProcessSpec:
+    ports = settings.ports
+    config = settings.data.run / "envoy.yaml"
+    workers = min(2, os.cpu_count() or 1)
+    envoy = (str(find("envoy")), "-c", str(config), "--disable-hot-restart", "--concurrency", str(workers))
+    build = (python(), "-m", "gateway_envoy", "build", "--out", str(config))
+    return ProcessSpec(
+        name="envoy",
+        argv=(*envoy, "--log-level", "warning", "--log-format", _ENVOY_LOG),
+        env={"TZ": "UTC"},
+        probe=HttpOk(ports.envoy_admin, "/ready"),
+        address=f"{_HOST}:{ports.edge}",
+        stage=_STAGE_EDGE,
+        group="envoy",
+        steps=(Step("build the gateway's configuration", build),),
+        drain=Drain(ports.envoy_admin, r"^http\.(edge|internal).*downstream_rq_active$"),
+        ports=("edge", "internal", "envoy-admin"),
+    )
+
+
+def working_directory() -> Path:
+    """Return the directory all processes run in: the repository, whose packages they import."""
+    return REPOSITORY

@@ -1,0 +1,122 @@
+"""What runs now: the file that the supervisor keeps up to date, and `python -m supervisor status` that reads it."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import TextIO
+
+from supervisor.datadir import DataDir, holder_of, write_atomically
+from supervisor.mesh import Mesh
+from supervisor.settings import SupervisorSettings
+
+_MIB = 1024 * 1024
+
+
+class MeshState(Enum):
+    """Where the whole mesh is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One process as the supervisor saw it last."""
+
+    name: str
+    group: str
+    pid: int | None
+    state: str
+    restarts: int
+    address: str
+    uptime: float
+    """Seconds since its last start."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStatus:
+    """The whole mesh as the supervisor saw it last."""
+
+    pid: int
+    state: str
+    port_base: int
+    processes: tuple[ProcessStatus, ...]
+
+
+def write_status(settings: SupervisorSettings, state: MeshState, mesh: Mesh) -> None:
+    """Write the status file. A full disk makes it old, and does not stop the mesh."""
+    now = time.monotonic()
+    processes = tuple(
+        ProcessStatus(
+            name=process.spec.name,
+            group=process.spec.group,
+            pid=process.pid,
+            state=process.state.value,
+            restarts=process.restarts,
+            address=process.spec.address,
+            uptime=round(now - process.started_at, 1) if process.pid else 0.0,
+        )
+        for process in mesh.processes.values()
+    )
+    status = MeshStatus(os.getpid(), state.value, settings.ports.base, processes)
+    with contextlib.suppress(OSError):
+        write_atomically(settings.data.status_file, json.dumps(asdict(status)).encode())
+
+
+def remove_status(data: DataDir) -> None:
+    """Remove the status file at the end."""
+    data.status_file.unlink(missing_ok=True)
+
+
+def read_status(data: DataDir) -> MeshStatus | None:
+    """Return the status of the mesh that runs on a data directory, None when none does."""
+    if holder_of(data) is None:
+        return None
+    try:
+        raw = json.loads(data.status_file.read_text())
+    except (OSError, ValueError):
+        return None
+    processes = tuple(ProcessStatus(**process) for process in raw.pop("processes"))
+    return MeshStatus(processes=processes, **raw)
+
+
+def show_status(data: DataDir, out: TextIO = sys.stdout) -> int:
+    """Print the processes with their health and memory; return 0 when the mesh is ready, otherwise 1."""
+    status = read_status(data)
+    if status is None:
+        print(f"no mesh runs on {data.root}", file=out)
+        return 1
+    print(f"mesh {status.state}, ports from {status.port_base}, data {data.root}\n", file=out)
+    print(f"{'process':<14}{'pid':>8}  {'state':<11}{'restarts':>8}{'up':>10}{'PSS MiB':>10}  address", file=out)
+    total = 0.0
+    # Its children are the processes of the mesh and have lines of their own.
+    own = ProcessStatus("supervisor", "supervisor", status.pid, "ready", 0, "", 0.0)
+    for process in (own, *status.processes):
+        pss = _pss(process.pid, alone=process is own) if process.pid else 0.0
+        total += pss
+        up = f"{process.uptime:.0f} s" if process.uptime else ""
+        print(
+            f"{process.name:<14}{process.pid or '-':>8}  {process.state:<11}{process.restarts:>8}{up:>10}"
+            f"{pss / _MIB:>10.1f}  {process.address}",
+            file=out,
+        )
+    print(f"{'whole mesh':<14}{'':>8}  {'':<11}{'':>8}{'':>10}{total / _MIB:>10.1f}", file=out)
+    return 0 if status.state == MeshState.READY.value else 1
+
+
+def _pss(pid: int, *, alone: bool) -> float:
+    """Return the proportional set size (bytes) of a process and, unless `alone`, its children; 0 when it is gone."""
+    import psutil  # noqa: PLC0415 — the supervisor writes the file and never needs it
+
+    total = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        process = psutil.Process(pid)
+        members = [process] if alone else [process, *process.children(recursive=True)]
+        for member in members:
+            total += float(member.memory_full_info().pss)
+    return total
