@@ -1,0 +1,151 @@
+"""PP-OCRv6 text detection: where the lines of text lie on a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import dist
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from rapidocr.ch_ppocr_det.utils import DBPostProcess
+
+from inference_server.models.device import Runtime
+from inference_server.models.model import ModelCard, run_prepared
+from inference_server.models.picture import Picture
+from inference_server.models.sessions import open_session
+from inference_server.models.tensors import Pixels, fill_planes
+from inference_server.models.text import Corner, Region
+from inference_server.models.weights import Weights
+from services.kit.errors import CandelaError
+
+WEIGHTS = Weights(
+    "rapidocr",
+    "models/PP-OCRv6_det_small.onnx",
+    "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+)
+
+# rapidocr's defaults: the short side is brought up to 736, and nothing goes in with a side above 2,000.
+_SHORT_SIDE = 736
+_LONG_SIDE = 2000
+_STRIDE = 32
+# A picture longer than eight times its other side is widened with its own edge to this proportion: the network was
+# trained on pages and photographs, and on strips it misses the text.
+_MAX_ASPECT = 8
+# rapidocr rounds corners to whole pixels, which bends the rectangles it found into trapezoids; cutting along those
+# shifts words by up to 10 pixels. Asked for a picture this many times larger, it rounds to fractions of a pixel.
+_SUBPIXELS = 16
+# Regions thinner than this many pixels hold no text.
+_MIN_SIDE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """How a picture goes into the network: padded to one size (all in pixels), then resized to another."""
+
+    left: int
+    top: int
+    padded: tuple[int, int]
+    tensor: tuple[int, int]
+
+
+class TextDetection:
+    """PP-OCRv6 small; batches hold pictures whose tensors have the same shape (all A4 scans of one resolution do)."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        # On a CPU a batch of pages takes twice as long as two pages; one run already uses every core.
+        self._card = ModelCard("ppocr-det", "v6-small", max_batch=1 if runtime.on_cpu else 8, instances=1)
+        self._runtime = runtime
+        self._session: onnxruntime.InferenceSession | None = None
+        self._boxes: DBPostProcess | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    def load(self) -> None:
+        self._session = open_session(WEIGHTS.read(), self._runtime, threads=self._runtime.cores)
+        self._boxes = DBPostProcess(thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, use_dilation=True)
+
+    def warm_up(self) -> None:
+        session, _ = self._loaded()
+        session.run(None, {"x": np.zeros((1, 3, 1760, 1248), dtype=np.float32)})
+
+    def bucket(self, item: Picture) -> tuple[int, int]:
+        """Return the tensor's (width, height)."""
+        return _frame(item.width, item.height).tensor
+
+    def run(self, batch: Sequence[Picture]) -> list[list[Region] | CandelaError]:
+        return run_prepared(batch, Pixels.of, self._regions)
+
+    def _regions(self, pictures: Sequence[Pixels]) -> list[list[Region]]:
+        session, boxes = self._loaded()
+        frames = [_frame(pixels.width, pixels.height) for pixels in pictures]
+        width, height = frames[0].tensor
+        tensor = np.empty((len(pictures), 3, height, width), dtype=np.float32)
+        for planes, pixels, frame in zip(tensor, pictures, frames, strict=True):
+            fill_planes(planes, _padded(pixels, frame), width, height)
+        maps = session.run(None, {"x": tensor})[0]
+        return [
+            _regions(boxes, maps[index : index + 1], pixels, frame)
+            for index, (pixels, frame) in enumerate(zip(pictures, frames, strict=True))
+        ]
+
+    def _loaded(self) -> tuple[onnxruntime.InferenceSession, DBPostProcess]:
+        if self._session is None or self._boxes is None:
+            raise RuntimeError("the detection model is used before load()")
+        return self._session, self._boxes
+
+
+def _frame(width: int, height: int) -> _Frame:
+    padded_width = max(width, height // _MAX_ASPECT)
+    padded_height = max(height, width // _MAX_ASPECT)
+    short, long = sorted((padded_width, padded_height))
+    scale = min(max(1.0, _SHORT_SIDE / short), _LONG_SIDE / long)
+    return _Frame(
+        left=(padded_width - width) // 2,
+        top=(padded_height - height) // 2,
+        padded=(padded_width, padded_height),
+        tensor=(_to_stride(padded_width * scale), _to_stride(padded_height * scale)),
+    )
+
+
+def _to_stride(side: float) -> int:
+    return max(_STRIDE, round(int(side) / _STRIDE) * _STRIDE)
+
+
+def _padded(item: Pixels, frame: _Frame) -> Pixels:
+    width, height = frame.padded
+    if (width, height) == (item.width, item.height):
+        return item
+    below, right = height - item.height - frame.top, width - item.width - frame.left
+    array = cv2.copyMakeBorder(item.array, frame.top, below, frame.left, right, cv2.BORDER_REPLICATE)
+    return Pixels(np.asarray(array, dtype=np.uint8).reshape(height, width, item.format.channels), item.format)
+
+
+def _regions(boxes: DBPostProcess, scores: npt.NDArray[np.float32], item: Pixels, frame: _Frame) -> list[Region]:
+    width, height = frame.padded
+    quadrilaterals, confidences = boxes(scores, (height * _SUBPIXELS, width * _SUBPIXELS))
+    regions = (
+        Region(_corners(quadrilateral.tolist(), item, frame), min(1.0, float(confidence)))
+        for quadrilateral, confidence in zip(quadrilaterals, confidences, strict=True)
+    )
+    return [region for region in regions if _is_solid(region)]
+
+
+def _corners(points: list[list[float]], item: Pixels, frame: _Frame) -> tuple[Corner, Corner, Corner, Corner]:
+    """Move corners from the enlarged padded picture to the picture itself, and into its bounds."""
+    first, second, third, fourth = (
+        (
+            min(max(x / _SUBPIXELS - frame.left, 0.0), float(item.width)),
+            min(max(y / _SUBPIXELS - frame.top, 0.0), float(item.height)),
+        )
+        for x, y in points
+    )
+    return first, second, third, fourth
+
+
+def _is_solid(region: Region) -> bool:
+    """Whether both sides are long enough to hold text (regions in the padding are flat after they were moved)."""
+    top_left, top_right, _, bottom_left = region.corners
+    return dist(top_left, top_right) > _MIN_SIDE and dist(top_left, bottom_left) > _MIN_SIDE

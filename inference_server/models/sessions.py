@@ -1,0 +1,48 @@
+"""onnxruntime sessions: the device, the threads, and nothing chosen silently. Imported when a model is loaded."""
+
+from collections.abc import Sequence
+
+import onnxruntime
+
+from inference_server.models.device import Runtime
+from inference_server.models.weights import WeightsError
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+
+
+def open_session(weights: bytes, runtime: Runtime, *, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session that splits one run over `threads` threads.
+
+    Raises WeightsError for bytes that are no model, or when CUDA was asked for and is not there: a server that fell
+    back to the CPU by itself would be up and far too slow.
+    """
+    if not runtime.on_cpu and _CUDA not in onnxruntime.get_available_providers():
+        raise WeightsError("CANDELA_DEVICE is cuda, and this onnxruntime is built without CUDA")
+    try:
+        session = onnxruntime.InferenceSession(weights, _options(threads), providers=_providers(runtime))
+    except Exception as error:  # onnxruntime's pybind exceptions have no other common base
+        raise WeightsError(f"onnxruntime refuses the model: {error}") from error
+    if not runtime.on_cpu and session.get_providers()[0] != _CUDA:
+        raise WeightsError("CANDELA_DEVICE is cuda, and no CUDA device works here")
+    return session
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # The arena keeps freed tensors; without it every run pays page faults for tens of megabytes (measured: 25 to 40 %).
+    options.enable_cpu_mem_arena = True
+    # A plan is kept for each input shape, and there are hundreds of shapes: costs memory and gains nothing here.
+    options.enable_mem_pattern = False
+    # Threads that spin while they wait take the cores from the other processes of a small machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _providers(runtime: Runtime) -> Sequence[tuple[str, dict[str, str]]]:
+    cpu = (_CPU, {"arena_extend_strategy": "kSameAsRequested"})
+    # EXHAUSTIVE, CUDA's default, tries every convolution algorithm anew for each of hundreds of shapes.
+    return [cpu] if runtime.on_cpu else [(_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), cpu]
