@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
+from services.kit.paging import Page, PageRequest
 from services.kit.uow import Tx
 from services.recognition.domain.documents import Line, Recognition
 from services.recognition.domain.media import PageImage
@@ -44,14 +44,6 @@ class PageReader(Protocol):
         """Return the page's lines. Raises ResourceExhausted when the models are busy, Unavailable when down."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryCursor:
-    """A place in the history: the last entry of the page before."""
-
-    create_time: datetime
-    id: str
-
-
 class History(Protocol):
     """Each user's recognitions. Every method sees only what belongs to the tenant and user given."""
 
@@ -61,10 +53,8 @@ class History(Protocol):
     async def get(self, tenant: str, user: str, recognition_id: str, *, full: bool) -> Recognition | None:
         """Return one recognition, without its document unless `full`; None when there is none."""
 
-    async def page(
-        self, tenant: str, user: str, *, after: HistoryCursor | None, limit: int, full: bool
-    ) -> list[Recognition]:
-        """Return up to `limit` recognitions that come after a place in the list, the newest first."""
+    async def page(self, tenant: str, user: str, wanted: PageRequest) -> Page[Recognition]:
+        """Return one page of the history without documents, the newest first."""
 
     async def delete(self, tenant: str, user: str, recognition_id: str) -> bool:
         """Delete one recognition; return whether there was one."""

@@ -6,12 +6,15 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Float, Index, Integer, LargeBinary, String, and_, delete, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Float, Index, Integer, LargeBinary, String, and_, delete, select
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, defer, mapped_column
 
 from services.kit.idempotency_sql import claims_table
+from services.kit.paging import Cursor, PageRequest
+from services.kit.paging import Page as PageOf
+from services.kit.paging_sql import keyset
 from services.kit.types import TYPE_MAP, Id, Json, Tenanted, UtcDateTime, new_metadata
 from services.kit.uow_sql import Scope, SqlTx
 from services.recognition.domain.documents import (
@@ -27,7 +30,6 @@ from services.recognition.domain.documents import (
     Source,
     Word,
 )
-from services.recognition.ports import HistoryCursor
 
 
 class Base(DeclarativeBase):
@@ -76,15 +78,12 @@ class SqlHistory:
         row = await self._session.scalar(query if full else query.options(defer(RecognitionRow.document)))
         return None if row is None else _recognition(row, full=full)
 
-    async def page(
-        self, tenant: str, user: str, *, after: HistoryCursor | None, limit: int, full: bool
-    ) -> list[Recognition]:
+    async def page(self, tenant: str, user: str, wanted: PageRequest) -> PageOf[Recognition]:
         query = select(RecognitionRow).where(_owned(tenant, user))
-        if after is not None:
-            query = query.where(_comes_after(after))
-        query = query.order_by(RecognitionRow.create_time.desc(), RecognitionRow.id.desc()).limit(limit)
-        rows = await self._session.scalars(query if full else query.options(defer(RecognitionRow.document)))
-        return [_recognition(row, full=full) for row in rows]
+        query = keyset(query, wanted, RecognitionRow.create_time, RecognitionRow.id)
+        rows = await self._session.scalars(query.options(defer(RecognitionRow.document)))
+        found = [_recognition(row, full=False) for row in rows]
+        return wanted.cut(found, lambda recognition: Cursor(recognition.create_time, recognition.id))
 
     async def delete(self, tenant: str, user: str, recognition_id: str) -> bool:
         gone = await self._session.execute(
@@ -103,12 +102,6 @@ class SqlRecognitionTx(SqlTx):
 
 def _owned(tenant: str, user: str) -> ColumnElement[bool]:
     return and_(RecognitionRow.tenant == tenant, RecognitionRow.user_id == user)
-
-
-def _comes_after(cursor: HistoryCursor) -> ColumnElement[bool]:
-    older = RecognitionRow.create_time < cursor.create_time
-    same_moment = and_(RecognitionRow.create_time == cursor.create_time, RecognitionRow.id < cursor.id)
-    return or_(older, same_moment)
 
 
 def _row(tenant: str, user: str, recognition: Recognition) -> RecognitionRow:

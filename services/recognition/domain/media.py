@@ -9,7 +9,9 @@ SUPPORTED = ("image/jpeg", "image/png", "image/webp", "application/pdf")
 
 # 50 megapixels hold an A3 page at 600 dpi; decoded they take 150 MB.
 MAX_PIXELS = 50_000_000
+# With every character in it, the answer for a page of a newspaper takes 1.5 MB: these bounds keep answers under 20 MB.
 MAX_PAGES_PER_CALL = 50
+MAX_PAGES_WITH_CHARACTERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ def check_pixels(width: int, height: int) -> None:
         )
 
 
-def choose_pages(wanted: Sequence[int], page_count: int) -> list[int]:
+def choose_pages(wanted: Sequence[int], page_count: int, limit: int = MAX_PAGES_PER_CALL) -> list[int]:
     """Return the numbers of the pages to read, ascending; all of them when none are named.
 
-    Raises InvalidArgument for a page the document does not have and for more pages than one call reads.
+    Raises InvalidArgument for a page the document does not have and for more pages than `limit`, what one call reads.
     """
     if page_count <= 0:
         raise unreadable("the document has no pages")
@@ -66,11 +68,11 @@ def choose_pages(wanted: Sequence[int], page_count: int) -> list[int]:
             message = f"there is no page {number} in a document of {page_count}"
             raise InvalidArgument(message, violations=[FieldViolation(f"pages[{position}]", message)])
     chosen = sorted(set(wanted)) or list(range(1, page_count + 1))
-    if len(chosen) > MAX_PAGES_PER_CALL:
+    if len(chosen) > limit:
         raise InvalidArgument(
-            f"the document has {page_count} pages and one call reads {MAX_PAGES_PER_CALL}: name them in `pages`",
+            f"{len(chosen)} pages are to be read and one such call reads {limit}: name fewer in `pages`",
             reason="MEDIA_TOO_LARGE",
-            metadata={"limit_pages": str(MAX_PAGES_PER_CALL), "pages": str(page_count)},
+            metadata={"limit_pages": str(limit), "pages": str(page_count)},
         )
     return chosen
 

@@ -10,11 +10,13 @@ from services.kit.call import Call
 from services.kit.clock import Clock
 from services.kit.errors import NotFound
 from services.kit.ids import Ids
+from services.kit.paging import Page as PageOf
+from services.kit.paging import PageRequest
 from services.kit.uow import Units
 from services.recognition.domain.documents import Document, Kind, Page, Recognition, Source
 from services.recognition.domain.layout import reading_order
-from services.recognition.domain.media import choose_pages, sniff
-from services.recognition.ports import HistoryCursor, MediaReader, PageReader, RecognitionTx
+from services.recognition.domain.media import MAX_PAGES_PER_CALL, MAX_PAGES_WITH_CHARACTERS, choose_pages, sniff
+from services.recognition.ports import MediaReader, PageReader, RecognitionTx
 from services.recognition.usecases.admission import Admission
 
 
@@ -88,20 +90,19 @@ class Recognitions:
         models: dict[str, None] = {}
         async with self._media.open(request.content, content_type) as media:
             page_count = media.page_count
-            async for image in media.pages(choose_pages(request.pages, page_count)):
+            limit = MAX_PAGES_WITH_CHARACTERS if request.include_characters else MAX_PAGES_PER_CALL
+            async for image in media.pages(choose_pages(request.pages, page_count, limit)):
                 text = await self._reader.read(image)
                 blocks = await asyncio.to_thread(reading_order, text.lines)
                 pages.append(Page(image.number, image.width, image.height, blocks))
                 models |= dict.fromkeys(text.models)
         return _ReadDocument(Document(tuple(pages)), page_count, tuple(models))
 
-    async def list_recognitions(
-        self, call: Call, *, after: HistoryCursor | None, limit: int, full: bool
-    ) -> list[Recognition]:
-        """Return up to `limit` of the caller's recognitions after a place in the list, the newest first."""
+    async def list_recognitions(self, call: Call, wanted: PageRequest) -> PageOf[Recognition]:
+        """Return one page of the caller's recognitions without their documents, the newest first."""
         caller = call.caller
         async with self._units.read() as tx:
-            return await tx.history.page(caller.tenant, caller.user, after=after, limit=limit, full=full)
+            return await tx.history.page(caller.tenant, caller.user, wanted)
 
     async def get_recognition(self, call: Call, recognition_id: str, *, full: bool) -> Recognition:
         """Return one of the caller's recognitions; NotFound when there is none of that id."""

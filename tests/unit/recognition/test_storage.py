@@ -9,8 +9,9 @@ import pytest
 import services.recognition.storage as recognition_storage
 from services.kit.database import Database
 from services.kit.migrations import upgrade
+from services.kit.paging import Page, PageRequest
 from services.kit.uow_sql import SqlUnits
-from services.recognition.ports import HistoryCursor
+from services.recognition.domain.documents import Recognition
 from services.recognition.storage import SqlRecognitionTx, pack, unpack
 from tests.support.databases import up_down_up
 from tests.unit.recognition.pages import document, recognition
@@ -34,9 +35,13 @@ async def store(units: Units, *numbers: int, user: str = "ada", tenant: str = "d
             await tx.history.add(tenant, user, recognition(number, minutes=number // 2))
 
 
-async def ids(units: Units, after: HistoryCursor | None = None, limit: int = 100) -> list[str]:
+async def page_of(units: Units, wanted: PageRequest, user: str = "ada", tenant: str = "default") -> Page[Recognition]:
     async with units.read() as tx:
-        return [r.id for r in await tx.history.page("default", "ada", after=after, limit=limit, full=False)]
+        return await tx.history.page(tenant, user, wanted)
+
+
+async def ids(units: Units) -> list[str]:
+    return [recognition.id for recognition in (await page_of(units, PageRequest())).items]
 
 
 async def test_migrations_make_the_tables_of_the_code(database_url: str) -> None:
@@ -61,8 +66,8 @@ async def test_nobody_else_sees_or_deletes_it(units: Units, tenant: str, user: s
     await store(units, 1)
     async with units.write() as tx:
         assert await tx.history.get(tenant, user, "r00001", full=True) is None
-        assert await tx.history.page(tenant, user, after=None, limit=10, full=False) == []
         assert not await tx.history.delete(tenant, user, "r00001")
+    assert (await page_of(units, PageRequest(), user, tenant)).items == []
     assert await ids(units) == ["r00001"]
 
 
@@ -71,11 +76,11 @@ async def test_pages_run_from_the_newest_without_gap_or_repeat(units: Units) -> 
     whole = [f"r{n:05d}" for n in range(11, 0, -1)]
     assert await ids(units) == whole
     seen: list[str] = []
-    cursor = None
-    while page := await ids(units, cursor, limit=4):
-        seen += page
-        number = int(page[-1][1:])
-        cursor = HistoryCursor(recognition(number, minutes=number // 2).create_time, page[-1])
+    wanted: PageRequest | None = PageRequest(4)
+    while wanted is not None:
+        page = await page_of(units, wanted)
+        seen += [recognition.id for recognition in page.items]
+        wanted = PageRequest(4, page.next) if page.next else None
         await store(units, 100 + len(seen))
     assert seen == whole
 
