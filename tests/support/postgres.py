@@ -1,25 +1,21 @@
 """A real PostgreSQL for tests: on a Unix socket in a folder of its own, gone when the tests are."""
 
-import ctypes
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from tests.support.binaries import find_binary
+from tests.support.child_process import Identity, exited_within, start, stop
 
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+_ATTEMPTS = 3000  # of 20 ms
 _SUPERUSER = "candela"
-_PR_SET_PDEATHSIG = 1
 # Tests may lose their data in a power cut; everything else stays as users have it.
 _SETTINGS = ("fsync=off", "listen_addresses=", "shared_buffers=32MB", "max_connections=80", "full_page_writes=off")
 
@@ -32,9 +28,7 @@ def find_binaries() -> Path:
     """Return the folder with `initdb` and `postgres`; NoPostgresError when there is none."""
     postgres = find_binary("postgres")
     if postgres is None:
-        raise NoPostgresError(
-            "no postgres on this machine: no wheel, none on PATH"
-        )
+        raise NoPostgresError("no postgres on this machine: no wheel, none on PATH")
     folder = postgres.resolve().parent
     if not (folder / "initdb").is_file():
         raise NoPostgresError(f"{folder} has a postgres and no initdb")
@@ -66,13 +60,18 @@ def postgres_server() -> Iterator[PostgresServer]:
             binaries = _reachable(binaries, folder, user)
         data = folder / "data"
         _initialise(binaries, data, user)
-        with (folder / "log").open("wb") as log:
-            server = _start(binaries, data, folder, user, log.fileno())
+        server = start(
+            [binaries / "postgres", "-D", data, *_options(folder)],
+            folder=folder,
+            log=folder / "log",
+            identity=_identity(user),
+            parent_gone=signal.SIGQUIT,  # PostgreSQL's immediate shutdown
+        )
         try:
             _wait_until_ready(server, data, folder / "log")
             yield PostgresServer(folder, server.pid)
         finally:
-            _stop(server)
+            stop(server, [signal.SIGINT, signal.SIGQUIT])  # fast, then immediate shutdown
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
@@ -85,12 +84,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     raise NoPostgresError("PostgreSQL does not run as root and there is no user `postgres` or `nobody` to run it as")
 
 
-class _Identity(TypedDict, total=False):
-    user: int
-    group: int
-
-
-def _identity(user: pwd.struct_passwd | None) -> _Identity:
+def _identity(user: pwd.struct_passwd | None) -> Identity:
     return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
 
 
@@ -124,44 +118,16 @@ def _initialise(binaries: Path, data: Path, user: pwd.struct_passwd | None) -> N
         raise NoPostgresError(f"initdb failed: {done.stderr.strip()[-500:]}")
 
 
-def _start(
-    binaries: Path, data: Path, sockets: Path, user: pwd.struct_passwd | None, log: int
-) -> subprocess.Popen[bytes]:
-    options = [part for setting in (*_SETTINGS, f"unix_socket_directories={sockets}") for part in ("-c", setting)]
-    libc = ctypes.CDLL(None)
-
-    def die_with_parent() -> None:
-        # Tests that are killed cannot clean up; SIGQUIT is PostgreSQL's immediate shutdown. Linux only.
-        if sys.platform == "linux":
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
-
-    return subprocess.Popen(
-        [binaries / "postgres", "-D", data, *options],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=data.parent,
-        start_new_session=True,  # a Ctrl-C is for the tests, which then stop the server
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, no lock is taken
-        **_identity(user),
-    )  # fmt: skip
+def _options(sockets: Path) -> list[str]:
+    return [part for setting in (*_SETTINGS, f"unix_socket_directories={sockets}") for part in ("-c", setting)]
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:
-    """Return when postmaster.pid says ready; the waiting itself notices a server that gives up."""
-    step = 0.05
-    for _ in range(int(START_SECONDS / step)):
+    """Return when postmaster.pid says ready; NoPostgresError when the server gives up or takes a minute."""
+    for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             if "ready" in (data / "postmaster.pid").read_text():
                 return
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(step)
+        if exited_within(server):
             break
     raise NoPostgresError(f"PostgreSQL did not start: {log.read_text()[-500:]}")
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Shut down fast, then without mercy; the process is reaped in any case."""
-    for stop in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        if server.poll() is not None:
-            return
-        server.send_signal(stop)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(STOP_SECONDS)

@@ -8,9 +8,10 @@ from services.kit.clock import ManualClock
 from services.kit.database import Database
 from services.kit.secrets import Envelope
 from tests.support.databases import database, database_url, postgres
+from tests.support.redis_server import redis, redis_url, shared_redis
 from tests.unit.kit_state.accounts import CLAIMS, Bank, metadata
 
-__all__ = ["bank", "database", "database_url", "postgres"]
+__all__ = ["bank", "database", "database_url", "postgres", "redis", "redis_url", "shared_redis"]
 
 
 @pytest_asyncio.fixture
