@@ -63,4 +63,6 @@ class History(Protocol):
 class RecognitionTx(Tx, Protocol):
     """One unit of work: what is changed through it is committed together or not at all."""
 
-    history: History
+    @property
+    def history(self) -> History:
+        """Return the recognitions as this unit of work sees them."""

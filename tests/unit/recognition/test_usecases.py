@@ -77,8 +77,10 @@ class Service:
             ids=RandomIds(clock),
         )
 
-    async def recognize(self, call: Call, content: bytes = b"", **wanted: bool) -> recognition_pb2.Recognition:
-        request = DocumentRequest(content or picture("PNG"), **wanted)
+    async def recognize(
+        self, call: Call, content: bytes = b"", *, include_characters: bool = False
+    ) -> recognition_pb2.Recognition:
+        request = DocumentRequest(content or picture("PNG"), include_characters=include_characters)
         return await Replies().run(
             call,
             recognition_pb2.Recognition,
