@@ -41,6 +41,11 @@ class TraceIngest:
         self._max_spans = max_spans_per_trace
         self._spans_of: OrderedDict[bytes, int] = OrderedDict()
 
+    @property
+    def known_traces(self) -> int:
+        """How many recent traces the table holds."""
+        return len(self._spans_of)
+
     def take(self, raw: bytes) -> int:
         """Keep the spans of one request and return how many were refused.
 

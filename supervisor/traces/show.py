@@ -28,7 +28,7 @@ def show_traces(data: DataDir, prefix: str, *, count: int) -> int:
         return 0
     found = store.find(prefix)
     if len(found) == 1:
-        _print_tree(console, found[0], store)
+        print_tree(console, found[0], store)
         return 0
     if found:
         console.print(f"{len(found)} traces begin with {prefix}: " + ", ".join(t.trace_id for t in found[:5]))
@@ -59,7 +59,8 @@ def _print_list(console: Console, store: TraceStore, count: int) -> None:
     console.print(f"\n{len(traces)} of {len(store)} traces. One as a tree: make trace ID={traces[0].trace_id[:8]}")
 
 
-def _print_tree(console: Console, trace: Trace, store: TraceStore) -> None:
+def print_tree(console: Console, trace: Trace, store: TraceStore) -> None:
+    """Print a trace with its times, a bar for where in the trace each span lies, and what is special about it."""
     services = {span.service for span in trace.spans.values()}
     total = (trace.end - trace.start) / 1e6
     when = local_time(trace.start).strftime("%Y-%m-%d %H:%M:%S")
