@@ -2,17 +2,36 @@
 
 from tests.support.contract_rules import Exceptions
 
+_RAW = "raw bytes have no room for an event; the size of the resource says when all are there"
+_OPENAI_KEY = "a raw body; the header `Idempotency-Key` carries the id"
+_OPENAI_BODY = "OpenAI's own JSON, which ProtoJSON cannot write; candela.openai.v1 describes it"
+
 EXCEPTIONS = Exceptions(
     without_request_id={
+        "candela.openai.v1.OpenAiService.CreateChatCompletion": _OPENAI_KEY,
+        "candela.openai.v1.OpenAiService.CreateEmbeddings": _OPENAI_KEY,
+        "candela.openai.v1.OpenAiService.GenerateImages": _OPENAI_KEY,
+        "candela.payment.v1.CallbackService.ReceiveCallback": "the provider's own number is the key",
         "candela.user.v1.SessionService.CreateSession": "logging in twice is meant to give two sessions",
         "candela.user.v1.SessionService.RefreshSession": "the refresh token is the key: it rotates and works once",
     },
     without_terminal_event={
-        "candela.user.v1.FileService.DownloadFile": "raw bytes have no room for an event; the size of the File says when all are there",
+        "candela.generation.v1.GalleryService.DownloadImage": _RAW,
+        "candela.openai.v1.OpenAiService.CreateChatCompletion": "OpenAI's streams end in `[DONE]`",
+        "candela.payment.v1.BalanceService.WatchBalance": "has no end: it lives until the caller goes away",
+        "candela.user.v1.FileService.DownloadFile": _RAW,
         "candela.user.v1.NotificationService.WatchNotifications": "has no end: it lives until the caller goes away",
     },
     opaque={
+        "candela.generation.v1.GalleryService.DownloadImage": "the picture itself, so that a browser can show it",
+        "candela.generation.v1.ImageProgress.preview": "a JPEG",
+        "candela.openai.v1.OpenAiService.CreateChatCompletion": _OPENAI_BODY,
+        "candela.openai.v1.OpenAiService.CreateEmbeddings": _OPENAI_BODY,
+        "candela.openai.v1.OpenAiService.GenerateImages": _OPENAI_BODY,
+        "candela.openai.v1.OpenAiService.GetModel": _OPENAI_BODY,
+        "candela.openai.v1.OpenAiService.GetModels": _OPENAI_BODY,
         "candela.inference.v1.PixelImage.data": "raw pixels; size and layout stand beside them",
+        "candela.payment.v1.CallbackService.ReceiveCallback": "the answer that each provider wants in its own form",
         "candela.recognition.v1.ExtractFormRequest.content": "an image or PDF, told by its first bytes",
         "candela.recognition.v1.FillFormRequest.content": "an image or PDF, told by its first bytes",
         "candela.recognition.v1.RecognizeDocumentRequest.content": "an image or PDF, told by its first bytes",
