@@ -99,10 +99,8 @@ class BatchQueue(Generic[P]):
     def take(self, now: float) -> Taken[P]:
         """Return the next batch for an instance that is free at `now`; empty when nothing waits."""
         expired = self._expire(now)
-        heads = (
-            (heap[0][:2], bucket) for bucket, heap in list(self._buckets.items()) if self._head_waits(bucket, heap)
-        )
-        first = min(heads, key=lambda head: head[0], default=None)
+        alive = [(bucket, heap) for bucket, heap in list(self._buckets.items()) if self._head_waits(bucket, heap)]
+        first = min(alive, key=lambda pair: pair[1][0][:2], default=None)
         batch: list[Ticket[P]] = []
         if first is not None:
             bucket, heap = first
