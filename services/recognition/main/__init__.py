@@ -1,0 +1,1 @@
+"""The recognition service's composition root: `python -m services.recognition.main` serves or migrates."""

@@ -1,0 +1,54 @@
+"""How the recognition service is put together."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from candela.recognition.v1 import recognition_service_pb2_grpc
+from observability import names
+from observability.metrics import gauge
+from services.kit.background import repeating
+from services.kit.bootstrap import Binding, Mesh
+from services.kit.database import Database
+from services.kit.idempotency import Replies
+from services.kit.idempotency_sql import Claims
+from services.kit.ids import RandomIds
+from services.kit.paging import PageTokens
+from services.kit.secrets import derived_key
+from services.kit.uow_sql import SqlUnits
+from services.recognition.api.servicer import RecognitionServicer
+from services.recognition.providers.inference import InferenceOcr
+from services.recognition.providers.media import FencedMediaReader
+from services.recognition.providers.ocr import OcrPageReader
+from services.recognition.providers.pdf import PdfProcesses
+from services.recognition.settings import RecognitionSettings
+from services.recognition.storage import SqlRecognitionTx, request_claims
+from services.recognition.usecases.admission import Admission
+from services.recognition.usecases.recognitions import Recognitions
+
+_SWEEP_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Binding]]:
+    """Open what the service needs, give its bindings, close it again."""
+    settings = mesh.settings
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.close)
+        gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
+        units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock))
+        await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, units.sweep))
+        channel = await stack.enter_async_context(mesh.channel("inference"))
+        recognitions = Recognitions(
+            units=units,
+            media=FencedMediaReader(PdfProcesses()),
+            reader=OcrPageReader(InferenceOcr(channel)),
+            admission=Admission(
+                running=settings.recognition_concurrency, waiting_bytes=settings.recognition_waiting_bytes
+            ),
+            clock=mesh.clock,
+            ids=RandomIds(mesh.clock),
+        )
+        key = derived_key((settings.keys / "envelope.key").read_bytes(), "recognition page tokens")
+        servicer = RecognitionServicer(recognitions, Replies(), PageTokens(key))
+        yield [Binding(recognition_service_pb2_grpc.add_RecognitionServiceServicer_to_server, servicer)]
