@@ -1,0 +1,91 @@
+"""JSON logs: one object a line, with the trace, the user and the request that a line belongs to.
+
+Extras given to a logger (`log.info("…", extra={"generation_params": {…}})`) become members of the object. Members whose
+names say that they hold a secret are masked, whatever logged them.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from opentelemetry import trace
+
+Facts = Callable[[], Mapping[str, str]]
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_OWN = frozenset({"timestamp", "level", "logger", "message", "trace_id", "span_id", "user_id", "request_id"})
+_SECRET_PARTS = ("password", "secret", "token", "authorization", "api_key", "credential", "cookie")
+_SENSITIVE_PARTS = ("measurement",)  # secret whatever their type: a body's measures are numbers
+_MASK = "***"
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+def _no_facts() -> Mapping[str, str]:
+    return {}
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object with the members of requirements.md, extras after them."""
+
+    def __init__(self, facts: Facts = _no_facts) -> None:
+        """Take `user_id` and `request_id` from `facts`, asked in the context that logs."""
+        super().__init__()
+        self._facts = facts
+
+    def format(self, record: logging.LogRecord) -> str:
+        span = trace.get_current_span().get_span_context()
+        facts = self._facts()
+        line: dict[str, Any] = {
+            "timestamp": _rfc3339(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
+            "span_id": f"{span.span_id:016x}" if span.is_valid else "",
+            "user_id": facts.get("user_id", ""),
+            "request_id": facts.get("request_id", ""),
+        }
+        for name, value in vars(record).items():
+            if name in _STANDARD:
+                continue
+            if name not in _OWN:
+                line[name] = masked(name, value)
+            elif value:  # a line about a call that is no longer the current one brings its own ids
+                line[name] = value
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        return _ENCODER.encode(line)
+
+
+def masked(name: str, value: Any) -> Any:
+    """Return `value`, or a mask where `name`, or a name inside of it, says that it is secret.
+
+    Numbers stay, so that `prompt_tokens: 12` can be logged.
+    """
+    lowered = name.lower()
+    if any(part in lowered for part in _SENSITIVE_PARTS):
+        return _MASK
+    if value and not isinstance(value, int | float) and any(part in lowered for part in _SECRET_PARTS):
+        return _MASK
+    if isinstance(value, Mapping):
+        return {str(key): masked(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(name, inner) for inner in value]
+    return value
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def start_logging(level: str = "INFO", *, facts: Facts = _no_facts, stream: TextIO | None = None) -> logging.Handler:
+    """Send every log of the process to `stream` (standard error) as JSON lines, from `level` on."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(facts))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    return handler

@@ -1,0 +1,141 @@
+"""Stage 1: one span, two metrics and one log line for each call, whatever becomes of it.
+
+Why not opentelemetry-instrumentation-grpc: see observability/telemetry.py.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextvars import Token
+from functools import cache
+
+import grpc
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import Counter, Gauge, Histogram
+
+from observability import names
+from observability.metrics import counter, gauge, histogram
+from services.kit.call import Principal
+from services.kit.pipeline.methods import MethodInfo
+
+ACCESS_LOG = logging.getLogger("candela.access")
+SLOW_SECONDS = 1.0
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+# Codes that mean that we failed, and not the caller (OpenTelemetry's conventions for servers).
+_OUR_FAULT = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+@cache
+def _requests(service: str, method: str, code: str) -> Counter:
+    return counter(names.RPC_REQUESTS).labels(service, method, code)
+
+
+@cache
+def _durations(service: str, method: str) -> Histogram:
+    return histogram(names.RPC_DURATION).labels(service, method)
+
+
+@cache
+def _in_flight(service: str) -> Gauge:
+    return gauge(names.RPC_IN_FLIGHT).labels(service)
+
+
+class Observation:
+    """The telemetry of one call, from its arrival to `finish`. Its span is the current one in between."""
+
+    __slots__ = (
+        "_context_token",
+        "_info",
+        "_log",
+        "_parent",
+        "_started",
+        "_tracer",
+        "_wall",
+        "principal",
+        "request_id",
+        "span",
+        "trace_id",
+    )
+
+    def __init__(self, tracer: trace.Tracer, info: MethodInfo, headers: Mapping[str, str], *, log: bool = True) -> None:
+        """Begin the span as a child of the caller's (`traceparent` in `headers`)."""
+        self._started = time.perf_counter()
+        self._wall = time.time_ns()
+        self._tracer = tracer
+        self._info = info
+        self._log = log
+        self._parent: Context | None = _PROPAGATOR.extract(headers, Context()) if "traceparent" in headers else None
+        self.principal: Principal | None = None
+        self.request_id = ""
+        self.span = tracer.start_span(
+            info.name, context=self._parent or Context(), kind=SpanKind.SERVER, attributes=self._attributes()
+        )
+        self.trace_id = f"{self.span.get_span_context().trace_id:032x}"
+        self._context_token: Token[Context] = otel_context.attach(trace.set_span_in_context(self.span))
+        _in_flight(info.service).inc()
+
+    def _attributes(self) -> dict[str, str | bool]:
+        return {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._info.name}
+
+    def finish(self, code: grpc.StatusCode, description: str = "") -> None:
+        """End the span and report the call; `description` says what went wrong, for the trace only."""
+        seconds = time.perf_counter() - self._started
+        service, method = self._info.service, self._info.method
+        _requests(service, method, code.name).inc()
+        _durations(service, method).observe(seconds)
+        _in_flight(service).dec()
+        if self._log:
+            self._log_line(code, seconds)
+        self._end_span(code, description, seconds)
+        otel_context.detach(self._context_token)
+
+    def _end_span(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
+        span = self.span
+        if not span.is_recording():
+            if code not in _OUR_FAULT and seconds < SLOW_SECONDS:
+                return
+            span = self._begin_late()
+        span.set_attribute(names.RPC_STATUS, code.name)
+        if self.request_id:
+            span.set_attribute(names.REQUEST_ID, self.request_id)
+        if code is not grpc.StatusCode.OK:
+            span.set_attribute(names.ERROR_TYPE, code.name)
+            if code in _OUR_FAULT:
+                span.set_status(Status(StatusCode.ERROR, description or code.name))
+        span.end()
+
+    def _begin_late(self) -> trace.Span:
+        """Make the span that sampling left out: a failed or slow call is always kept."""
+        parent = self._parent or trace.set_span_in_context(self.span, Context())
+        attributes = self._attributes() | {names.RECORD_ALWAYS: True}
+        return self._tracer.start_span(
+            self._info.name, context=parent, kind=SpanKind.SERVER, attributes=attributes, start_time=self._wall
+        )
+
+    def _log_line(self, code: grpc.StatusCode, seconds: float) -> None:
+        if not ACCESS_LOG.isEnabledFor(logging.INFO):
+            return
+        principal, milliseconds = self.principal, round(seconds * 1000, 2)
+        extra = {
+            "rpc_method": self._info.name,
+            "code": code.name,
+            "duration_ms": milliseconds,
+            "user_id": principal.user if principal else "",
+            "request_id": self.request_id,
+            "caller": principal.service if principal else "",
+        }
+        ACCESS_LOG.info("%s %s %s ms", self._info.name, code.name, milliseconds, extra=extra)

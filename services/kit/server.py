@@ -1,0 +1,164 @@
+"""One gRPC server: its services, its health, its port, and how it stops."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_channelz.v1 import _async as channelz_async
+from grpc_channelz.v1 import channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.kit.access import Access
+from services.kit.grpc_options import server_options
+from services.kit.health import Health
+from services.kit.pipeline.core import Pipeline
+from services.kit.pipeline.interceptor import PipelineInterceptor
+from services.kit.settings import ServerSettings
+from services.kit.tls import server_credentials
+
+_LOG = logging.getLogger(__name__)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A servicer and the generated function that registers it (`add_XServicer_to_server`).
+
+    `access` is the rule for every method of a contract of others, which cannot carry our option.
+    """
+
+    add: Callable[[Any, Any], None]
+    servicer: object
+    access: Access | None = None
+
+
+class _Recorder:
+    """Stands in for a server to learn which methods a binding registers."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[object]) -> None:
+        """Is called by generated code too; add_registered_method_handlers has the same methods by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
+        self.paths += [f"/{service}/{method}" for method in handlers]
+
+
+def paths_of(binding: Binding) -> list[str]:
+    """Return the paths `/package.Service/Method` of a binding's methods."""
+    recorder = _Recorder()
+    binding.add(binding.servicer, recorder)
+    return recorder.paths
+
+
+def foreign_rules(bindings: Iterable[Binding]) -> dict[str, Access]:
+    """Return the rules that bindings state for contracts of others, by service."""
+    return {path.split("/")[1]: b.access for b in bindings if b.access is not None for path in paths_of(b)}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers: its address as callers dial it, and its port (0 on a Unix socket)."""
+
+    address: str
+    port: int
+    health: Health
+
+
+@asynccontextmanager
+async def serving(
+    settings: ServerSettings,
+    bindings: Sequence[Binding],
+    pipeline: Pipeline,
+    draining: asyncio.Event,
+    cut_short: asyncio.Event | None = None,
+) -> AsyncIterator[Running]:
+    """Serve inside the block, then drain: NOT_SERVING, no new calls, calls in flight finish within `drain_seconds`.
+
+    `draining` is set when that begins, so that endless streams can end; `cut_short` ends the wait. Raises StartError
+    when a method has no access rule or the port is taken.
+    """
+    services = _checked_services(bindings, pipeline)
+    server = grpc.aio.server(interceptors=[PipelineInterceptor(pipeline)], options=server_options(settings))
+    health = Health(draining)
+    for binding in bindings:
+        binding.add(binding.servicer, server)
+    _add_infrastructure(server, settings, health, services)
+    port = _listen(server, settings)
+    for name in ("", *services):
+        await health.set(name, _NOT_SERVING)
+    await server.start()
+    for name in ("", *services):
+        await health.set(name, _SERVING)
+    address = settings.address if port == 0 else f"{settings.address.rpartition(':')[0]}:{port}"
+    _LOG.info("%s listens on %s", settings.service_name, address, extra={"services": services})
+    try:
+        yield Running(address, port, health)
+    finally:
+        await health.enter_graceful_shutdown()
+        draining.set()
+        await _drain(server, settings.drain_seconds, cut_short)
+
+
+async def _drain(server: grpc.aio.Server, seconds: float, cut_short: asyncio.Event | None) -> None:
+    stopping = asyncio.ensure_future(server.stop(seconds))
+    if cut_short is not None:
+        impatience = asyncio.ensure_future(cut_short.wait())
+        await asyncio.wait({stopping, impatience}, return_when=asyncio.FIRST_COMPLETED)
+        impatience.cancel()
+        if cut_short.is_set():
+            await server.stop(None)
+    await stopping
+
+
+def _checked_services(bindings: Sequence[Binding], pipeline: Pipeline) -> list[str]:
+    paths = [path for binding in bindings for path in paths_of(binding)]
+    closed = [path[1:] for path in paths if pipeline.methods.get(path).access is None]
+    if closed:
+        raise StartError(f"no valid access option in the contract of {', '.join(closed)}")
+    return list(dict.fromkeys(path.split("/")[1] for path in paths))
+
+
+def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, health: Health, services: list[str]) -> None:
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.channelz:
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz_async.ChannelzServicer(), server)
+    if settings.reflection:
+        offered = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(offered, server)
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    """Open the port and return it, 0 on a Unix socket; StartError with one clear line when it cannot be had."""
+    address = settings.address
+    try:
+        _check_free(address)
+        credentials = server_credentials(settings)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except (OSError, RuntimeError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise StartError(f"{settings.service_name or 'the server'} cannot listen on {address}: {reason}") from exc
+    return 0 if address.startswith("unix") else port
+
+
+def _check_free(address: str) -> None:
+    """Raise OSError when a TCP port is taken: the operating system says why, gRPC only that it failed."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix") or not port.isdigit() or port == "0":
+        return
+    family, kind, protocol, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(where)

@@ -1,0 +1,165 @@
+"""Start-up settings: `CANDELA_…` environment variables, read once in a process's main into a frozen typed object.
+
+A service adds its own fields in a subclass and names itself:
+
+    class UserSettings(ServerSettings):
+        service_name: ClassVar[str] = "user"
+        access_token_minutes: int = Field(15, ge=1, description="Life of an access token, in minutes.")
+
+`docs/configuration.md` is printed from these types (settings_docs.py), so every field has a description.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.kit.ports_plan import DEFAULT_BASE, SERVICE_OFFSETS, PortPlan
+
+MIB = 1024 * 1024
+PREFIX = "CANDELA_"
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class CandelaSettings(BaseSettings):
+    """What every process of the mesh reads, servers and supervisor alike."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    port_base: int = Field(
+        DEFAULT_BASE, ge=1024, le=60000, description="The edge port. Every other port of the mesh follows from it."
+    )
+    data_dir: Path = Field(Path(".candela"), description="The one folder of all state: keys, databases, objects, logs.")
+    keys_dir: Path | None = Field(
+        None, description="The folder of keys and key sets; `keys` in the data folder if empty."
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis, such as `redis://127.0.0.1:8100/0`; the mesh's own Redis if empty. May hold a password.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="OTLP/gRPC receiver of traces, `host:port` or an http(s) URL; the supervisor's own if empty, "
+        "`off` to export none.",
+    )
+    trace_sampling_ratio: float = Field(
+        1.0, ge=0, le=1, description="Part of new traces that is recorded, 0 to 1. Failed calls are recorded always."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least level that is logged."
+    )
+
+    @property
+    def ports(self) -> PortPlan:
+        """The ports of this mesh."""
+        return PortPlan(self.port_base)
+
+    @property
+    def keys(self) -> Path:
+        """The folder of keys, resolved."""
+        return self.keys_dir or self.data_dir / "keys"
+
+    @property
+    def redis(self) -> str:
+        """The Redis URL, resolved. It may hold a password: never log it."""
+        return self.redis_url.get_secret_value() if self.redis_url else f"redis://127.0.0.1:{self.ports.redis}/0"
+
+    @property
+    def otlp(self) -> str:
+        """The trace receiver, resolved; empty when traces are not exported."""
+        if self.otlp_endpoint is None:
+            return f"127.0.0.1:{self.ports.otlp}"
+        return "" if self.otlp_endpoint.lower() == "off" else self.otlp_endpoint
+
+
+class ServerSettings(CandelaSettings):
+    """What every gRPC server reads. `service_name` is one of the names in ports_plan.py."""
+
+    service_name: ClassVar[str] = ""
+
+    listen: str = Field(
+        "",
+        description="Where gRPC listens: `host:port` or `unix:path`; the service's loopback port of the plan if empty. "
+        "An address beyond loopback needs `tls_cert` and `tls_key`.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Loopback port of the Prometheus page; of the plan if empty, none if 0."
+    )
+    tls_cert: Path | None = Field(None, description="The server's certificate chain, PEM. Switches TLS on.")
+    tls_key: Path | None = Field(None, description="The private key of `tls_cert`, PEM.")
+    tls_ca: Path | None = Field(
+        None,
+        description="Certificate authorities of the mesh, PEM: callers must then show a certificate (mutual TLS), "
+        "and calls to other services use TLS.",
+    )
+    max_receive_bytes: int = Field(33 * MIB, ge=1024, description="Largest message taken in, in bytes.")
+    max_send_bytes: int = Field(33 * MIB, ge=1024, description="Largest message sent out, in bytes.")
+    drain_seconds: Seconds = Field(10.0, description="How long calls in flight may finish after SIGTERM, in seconds.")
+    unary_limit_seconds: Seconds = Field(60.0, description="Longest time a call with one reply may take, in seconds.")
+    stream_limit_seconds: Seconds = Field(3600.0, description="Longest time a stream of replies may take, in seconds.")
+    max_connection_age_seconds: float = Field(
+        0.0, ge=0, description="Age at which a connection is closed gracefully so that callers re-balance; never if 0."
+    )
+    revocation_poll_seconds: Seconds = Field(
+        0.25, description="How often revoked sessions are read from Redis, in seconds."
+    )
+    revocation_stale_seconds: Seconds = Field(
+        5.0, description="How long Redis may be unreachable before signed-in calls are refused, in seconds."
+    )
+    reflection: bool = Field(False, description="Whether gRPC server reflection is offered.")
+    channelz: bool = Field(False, description="Whether gRPC's own channel statistics are offered.")
+    access_log: bool = Field(True, description="Whether every call is logged, one line each.")
+    user_endpoints: str = Field("", description="Where the user service is: addresses separated by commas.")
+    payment_endpoints: str = Field("", description="Where the payment service is.")
+    recognition_endpoints: str = Field("", description="Where the recognition service is.")
+    generation_endpoints: str = Field("", description="Where the generation service is.")
+    chat_endpoints: str = Field("", description="Where the chat service is.")
+    inference_endpoints: str = Field(
+        "",
+        description="Every inference server, `host:port` separated by commas, or one DNS name that gives all of them.",
+    )
+
+    @property
+    def address(self) -> str:
+        """Where gRPC listens, resolved."""
+        return self.listen or f"127.0.0.1:{self.ports.service(self.service_name)}"
+
+    @property
+    def metrics(self) -> int:
+        """The Prometheus port, resolved; 0 for none."""
+        return self.ports.metrics(self.service_name) if self.metrics_port is None else self.metrics_port
+
+    def endpoints(self, service: str) -> tuple[str, ...]:
+        """Return the addresses of another service by its name, at least one; KeyError for an unknown name."""
+        if service not in SERVICE_OFFSETS:
+            raise KeyError(service)
+        given = tuple(part.strip() for part in str(getattr(self, f"{service}_endpoints")).split(",") if part.strip())
+        return given or (f"127.0.0.1:{self.ports.service(service)}",)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("CANDELA_TLS_CERT and CANDELA_TLS_KEY go together: one of them is missing")
+        if self.listen and not self.tls_cert and not is_loopback(self.listen):
+            raise ValueError(
+                f"CANDELA_LISTEN={self.listen} is reachable from other machines and needs TLS: "
+                "set CANDELA_TLS_CERT and CANDELA_TLS_KEY, or listen on 127.0.0.1"
+            )
+        return self
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether only this machine can reach `address` (`host:port`, `[v6]:port` or `unix:path`)."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
