@@ -1,14 +1,17 @@
 """One way to make a call whatever its shape, so that each promise is tested over all four."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.unit.kit_grpc.echo import pb
 
+M = TypeVar("M", bound=Message)
 SHAPES = ("Unary", "ServerStream", "ClientStream", "Bidi")
 
 
@@ -26,10 +29,21 @@ class Outcome:
     def info(self) -> error_details_pb2.ErrorInfo:
         return self.detail(error_details_pb2.ErrorInfo())
 
-    def detail(self, kind: Any) -> Any:
+    def detail(self, kind: M) -> M:
         """Unpack the detail of that type; an AssertionError when there is none."""
         assert any(one.Unpack(kind) for one in self.status.details), f"no {kind.DESCRIPTOR.name} in {self.status}"
         return kind
+
+
+def attributes(span: ReadableSpan) -> Mapping[str, Any]:
+    return span.attributes or {}
+
+
+def ids(span: ReadableSpan) -> tuple[str, str]:
+    """Return a span's trace id and its own id, in hex."""
+    context = span.get_span_context()
+    assert context is not None
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
 def start(
