@@ -64,9 +64,9 @@ bench: venv-dev generate ## measure latency, throughput and memory
 lock: venv-run ## resolve requirements/*.in into requirements/*.txt again
 	@scripts/lock.sh
 
-release: test ## make the contract of this commit the one that `buf breaking` compares with
+release: venv-dev generate ## say what breaks, make this contract the one to compare with, then test
 	@$(PYTHON_IN_VENV) -m scripts.baseline
-	@git status --short protos/baseline
+	@$(MAKE) test
 
 clean: ## remove what commands made; the data directory and .venv stay
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,9 +29,18 @@ def write() -> None:
         subprocess.run([_buf(), "build", module, "--exclude-source-info", "--output", str(image(module))], check=True)
 
 
+def main() -> None:
+    """Moves the baseline, after printing what that breaks for those who call the released contract."""
+    for module in filter(lambda module: image(module).exists(), MODULES):
+        broken = subprocess.run(comparison(module), stdout=subprocess.PIPE, text=True, check=False).stdout
+        print(f"{module}: {'breaks callers of the last release:' if broken else 'breaks nothing'}")
+        print(broken, end="")
+    write()
+
+
 def _buf() -> str:
     return str(Path(sys.executable).parent / "buf")
 
 
 if __name__ == "__main__":
-    write()
+    main()
