@@ -20,7 +20,8 @@ _LOUD = re.compile(rb'"level":\s*"(?:warn|warning|error|critical)"', re.IGNORECA
 _NOT_JSON = re.compile(rb"^(?!\{)|(?<!\})$", re.MULTILINE)
 # 4711:M 22 Nov 2026 14:00:00.123 # message — the mark is Redis's level.
 _REDIS_LINE = re.compile(r"^\d+:[A-Z] (\d{2} \w{3} \d{4} [\d:.]+) ([.\-*#]) (.*)$")
-# Redis marks plain news with its warning sign too; these words tell the difference.
+# Redis marks plain news and advice about the machine with its warning sign too; these words tell the difference.
+_REDIS_ADVICE = re.compile(r"WARNING (overcommit_memory|you have Transparent Huge|The TCP backlog)")
 _REDIS_TROUBLE = re.compile(r"error|fail|denied|can't|misconf|out of memory|oom", re.IGNORECASE)
 _PLAIN_TROUBLE = re.compile(r"^(Traceback |Fatal |\S*(Error|Exception)\b)|\b(ERROR|CRITICAL|FATAL)\b")
 
@@ -126,7 +127,8 @@ def _classify(line: str) -> tuple[str, str]:
     """Return the level and the message of a line that is not JSON."""
     if redis := _REDIS_LINE.match(line):
         _, mark, message = redis.groups()
-        return ("WARNING" if mark == "#" and _REDIS_TROUBLE.search(message) else "INFO"), message
+        trouble = mark == "#" and _REDIS_TROUBLE.search(message) and not _REDIS_ADVICE.match(message)
+        return ("WARNING" if trouble else "INFO"), message
     return ("ERROR" if _PLAIN_TROUBLE.search(line) else "INFO"), line
 
 

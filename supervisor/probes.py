@@ -1,6 +1,7 @@
 """Asking a process whether it is well: gRPC health, Redis PING, HTTP. Only loopback, only the supervisor's own loop."""
 
 import asyncio
+import ssl
 from contextlib import closing
 from enum import Enum
 from typing import Protocol
@@ -62,8 +63,8 @@ class Prober:
                 return await self._ask_grpc(port)
             case RedisPing(port, password_file):
                 return await _ask_redis(port, password_file.read_text().strip())
-            case HttpOk(port, path):
-                status, _ = await http_request(port, path)
+            case HttpOk(port, path, host, tls):
+                status, _ = await http_request(port, path, host=host, tls=tls)
                 return Health.HEALTHY if status == 200 else Health.UNHEALTHY
 
     async def _ask_grpc(self, port: int) -> Health:
@@ -97,14 +98,16 @@ async def _ask_redis(port: int, password: str) -> Health:
         return Health.HEALTHY if answer == b"+PONG\r\n" else Health.UNHEALTHY
 
 
-async def http_request(port: int, path: str, *, method: str = "GET") -> tuple[int, bytes]:
-    """Send one HTTP/1.1 request to loopback; return the status and up to 64 KiB of the body as they arrived.
+async def http_request(
+    port: int, path: str, *, method: str = "GET", host: str = _HOST, tls: bool = False
+) -> tuple[int, bytes]:
+    """Send one HTTP/1.1 request; return the status and up to 64 KiB of the body as they arrived.
 
     Raises OSError or asyncio.IncompleteReadError when the other side goes away, or talks something else.
     """
-    reader, writer = await asyncio.open_connection(_HOST, port)
+    reader, writer = await asyncio.open_connection(host, port, ssl=_unverified() if tls else None)
     with closing(writer):
-        head = f"{method} {path} HTTP/1.1\r\nhost: {_HOST}:{port}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         writer.write(head.encode())
         status_line = await reader.readline()
         parts = status_line.split(b" ", 2)
@@ -114,3 +117,10 @@ async def http_request(port: int, path: str, *, method: str = "GET") -> tuple[in
         while (chunk := await reader.read(_MAX_REPLY - len(rest))) and len(rest) < _MAX_REPLY:
             rest += chunk
         return int(parts[1]), bytes(rest).partition(b"\r\n\r\n")[2]
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterable
@@ -13,11 +14,12 @@ from supervisor.datadir import DataDirInUseError, DataDirLock, write_atomically
 from supervisor.keys import ensure_keys
 from supervisor.mesh import Mesh, StartFailedError
 from supervisor.metrics import Metric, MetricsPage, Sample
+from supervisor.own_logs import bound_own_logs
 from supervisor.ports import busy_message
 from supervisor.process import Child
 from supervisor.screen import Screen
 from supervisor.settings import REPOSITORY, SupervisorSettings, python
-from supervisor.specs import HttpOk, ProcessSpec, common_environment, mesh_specs, redis_config
+from supervisor.specs import ProcessSpec, common_environment, front_probe, mesh_specs, redis_config
 from supervisor.status import MeshState, remove_status, write_status
 from supervisor.supervised import State, Surroundings
 from supervisor.traces.ingest import TraceIngest
@@ -31,6 +33,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def run(settings: SupervisorSettings) -> int:
     """Run the mesh until SIGINT, SIGTERM or SIGHUP; return 0 after a stop on request, 1 when it cannot start."""
+    # All that is made here, by this process or by those it starts, is for its owner only.
+    os.umask(0o077)
     screen = Screen(settings)
     started = time.monotonic()
     try:
@@ -67,15 +71,15 @@ class _Run:
         self, settings: SupervisorSettings, specs: tuple[ProcessSpec, ...], screen: Screen, started: float
     ) -> None:
         self._settings = settings
+        self._specs = specs
         self._screen = screen
         self._started = started
         self._env = common_environment(settings)
         self._ingest = TraceIngest(JournalWriter(settings.data.traces))
         self._receiver = TraceReceiver(self._ingest, settings.ports.otlp)
         self._page = MetricsPage(settings.ports.metrics("supervisor"), self._metrics)
-        front = HttpOk(settings.ports.edge, "/healthz")
         around = Surroundings(self._env, REPOSITORY, settings.data.logs, SystemClock(), screen)
-        self._mesh = Mesh(specs, around, front=front)
+        self._mesh = Mesh(specs, around, front=front_probe(settings))
         self._state = MeshState.STARTING
         self._stop = asyncio.Event()
 
@@ -85,6 +89,7 @@ class _Run:
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_stop_signal)
         status = asyncio.create_task(self._keep_status(), name="status file")
+        logs = asyncio.create_task(bound_own_logs(self._specs), name="own logs")
         try:
             await self._receiver.start()
             await self._page.start()
@@ -95,6 +100,7 @@ class _Run:
             await self._mesh.stop()
             await self._page.stop()
             await self._receiver.stop()
+            await _cancelled(logs)
             await _cancelled(status)
             remove_status(self._settings.data)
         self._screen.stopped()

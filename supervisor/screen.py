@@ -2,16 +2,14 @@
 
 import os
 import sys
-import time
-from collections import deque
 from typing import TextIO
 
+from services.kit.clock import SystemClock
+from supervisor.quiet import Quiet, Verdict
 from supervisor.settings import SupervisorSettings
-from supervisor.specs import ProcessSpec
+from supervisor.specs import ProcessSpec, edge_url
 
-_WARNINGS_PER_PERIOD = 5
-_PERIOD_SECONDS = 10.0
-_MAX_WARNING_CHARACTERS = 200
+_MAX_WARNING_CHARACTERS = 160
 
 _RULE = "─" * 72
 
@@ -23,7 +21,7 @@ class Screen:
         self._settings = settings
         self._out = out
         self._colours = out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._shown: dict[str, deque[float]] = {}
+        self._quiet = Quiet(SystemClock())
         self._stopping = False
 
     def header(self) -> None:
@@ -56,20 +54,13 @@ class Screen:
         self._line(f"  {self._paint('!', 'yellow')} {spec.name:<12} {why}")
 
     def warning(self, spec: ProcessSpec, level: str, message: str) -> None:
-        """Show a warning of a process, a few in ten seconds; all of them are in its log."""
-        if self._stopping:
-            return
-        recent = self._shown.setdefault(spec.name, deque())
-        now = time.monotonic()
-        while recent and now - recent[0] > _PERIOD_SECONDS:
-            recent.popleft()
-        recent.append(now)
-        if len(recent) > _WARNINGS_PER_PERIOD + 1:
-            recent.pop()
-            return
+        """Show a warning of a process: once in a minute, and a few in ten seconds; all of them are in its log."""
         text = message.splitlines()[0][:_MAX_WARNING_CHARACTERS] if message else ""
-        if len(recent) > _WARNINGS_PER_PERIOD:
-            text = f"more of these: {self._settings.data.logs / spec.name}.jsonl"
+        verdict = self._quiet.judge(spec.name, text)
+        if self._stopping or verdict is Verdict.DROP:
+            return
+        if verdict is Verdict.LAST:
+            text = f"and more: {self._settings.data.logs / spec.name}.jsonl"
         colour = "yellow" if level == "WARNING" else "red"
         self._line(f"  {self._paint('!', colour)} {spec.name:<12} {self._paint(level.lower(), colour)} {text}")
 
@@ -101,7 +92,7 @@ class Screen:
     def welcome(self, seconds: float) -> None:
         """Say that the mesh is ready, where things are, and how to try it."""
         ports, data = self._settings.ports, self._settings.data
-        edge = f"http://127.0.0.1:{ports.edge}"
+        edge = edge_url(self._settings)
         self._line(f"\n{self._paint('Ready', 'bold green')} in {seconds:.1f} s\n")
         for what, where in (
             ("JSON, gRPC, gRPC-Web", edge),
@@ -133,7 +124,7 @@ class Screen:
 
 def requests_to_paste(settings: SupervisorSettings) -> tuple[tuple[str, str], ...]:
     """Return the titles and the shell commands of the first three requests: register, log in, recognise."""
-    edge = f"http://127.0.0.1:{settings.ports.edge}"
+    edge = edge_url(settings)
     return (
         ("register", _REGISTER.replace("EDGE", edge)),
         ("log in", _LOG_IN.replace("EDGE", edge)),

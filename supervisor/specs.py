@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.binaries import find
-from supervisor.settings import REPOSITORY, SupervisorSettings, python
+from supervisor.settings import SupervisorSettings, python
 
 _HOST = "127.0.0.1"
 
@@ -35,10 +35,12 @@ class RedisPing:
 
 @dataclass(frozen=True, slots=True)
 class HttpOk:
-    """Healthy when `GET path` answers 200."""
+    """Healthy when `GET path` answers 200. With `tls` the certificate is not looked at: it may name another host."""
 
     port: int
     path: str
+    host: str = _HOST
+    tls: bool = False
 
 
 Probe = GrpcHealth | RedisPing | HttpOk
@@ -64,6 +66,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnLog:
+    """A log file that a proxy writes itself and opens anew when its admin port is told to."""
+
+    path: Path
+    admin_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """One process of the mesh."""
 
@@ -80,8 +90,9 @@ class ProcessSpec:
     drain: Drain | None = None
     ports: tuple[str, ...] = ()
     """Names in the port plan that must be free before the start."""
-    grace: float = 10.0
-    """Seconds it has to finish after SIGTERM."""
+    grace: float = 12.0
+    """Seconds it has to finish after SIGTERM; the services themselves give calls in flight 10."""
+    own_log: OwnLog | None = None
 
 
 def mesh_specs(settings: SupervisorSettings) -> tuple[ProcessSpec, ...]:
@@ -186,9 +197,20 @@ def _envoy(settings: SupervisorSettings) -> ProcessSpec:
         steps=(Step("build the gateway's configuration", build),),
         drain=Drain(ports.envoy_admin, r"^http\.(edge|internal).*downstream_rq_active$"),
         ports=("edge", "internal", "envoy-admin"),
+        own_log=OwnLog(settings.data.logs / "gateway-access.log", ports.envoy_admin),
     )
 
 
-def working_directory() -> Path:
-    """Return the directory all processes run in: the repository, whose packages they import."""
-    return REPOSITORY
+def edge_url(settings: SupervisorSettings) -> str:
+    """Return the URL under which this machine reaches the edge."""
+    front = front_probe(settings)
+    host = f"[{front.host}]" if ":" in front.host else front.host
+    return f"{'https' if front.tls else 'http'}://{host}:{front.port}"
+
+
+def front_probe(settings: SupervisorSettings) -> HttpOk:
+    """Return the probe that comes in as a client does: through the edge, wherever the settings put it."""
+    host = settings.inherited.get("CANDELA_GATEWAY_HOST") or _HOST
+    # The addresses that mean "everywhere" are no addresses to connect to.
+    host = {"0.0.0.0": _HOST, "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
+    return HttpOk(settings.ports.edge, "/healthz", host, tls=bool(settings.inherited.get("CANDELA_GATEWAY_TLS_CERT")))

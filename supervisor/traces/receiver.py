@@ -14,8 +14,6 @@ _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _MAX_CONCURRENT = 16
 _STOP_GRACE_SECONDS = 0.5
 
-_Handler = grpc.RpcMethodHandler[bytes, ExportTraceServiceResponse]
-
 
 class TraceReceiver:
     """Serves the exporters of all processes of the mesh."""
@@ -23,7 +21,11 @@ class TraceReceiver:
     def __init__(self, ingest: TraceIngest, port: int) -> None:
         self._ingest = ingest
         self._port = port
-        self._server = grpc.aio.server(
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen and return the port; port 0 takes any that is free. Raises OSError when the port is taken."""
+        server = grpc.aio.server(
             maximum_concurrent_rpcs=_MAX_CONCURRENT,
             options=(
                 ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
@@ -32,20 +34,23 @@ class TraceReceiver:
                 ("grpc.so_reuseport", 0),
             ),
         )
-
-    async def start(self) -> None:
-        """Listen. Raises RuntimeError when the port is taken."""
         # The request stays bytes: what cannot be parsed must be answered, not end in gRPC's own traceback.
-        export: _Handler = grpc.unary_unary_rpc_method_handler(
+        export: grpc.RpcMethodHandler[bytes, ExportTraceServiceResponse] = grpc.unary_unary_rpc_method_handler(
             self._export, response_serializer=ExportTraceServiceResponse.SerializeToString
         )
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": export}),))
-        self._server.add_insecure_port(f"127.0.0.1:{self._port}")
-        await self._server.start()
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": export}),))
+        try:
+            port = server.add_insecure_port(f"127.0.0.1:{self._port}")
+        except RuntimeError as error:
+            raise OSError(f"the trace receiver cannot listen on port {self._port}") from error
+        await server.start()
+        self._server = server
+        return port
 
     async def stop(self) -> None:
         """Finish what is being received and close."""
-        await self._server.stop(_STOP_GRACE_SECONDS)
+        if self._server is not None:
+            await self._server.stop(_STOP_GRACE_SECONDS)
 
     async def _export(
         self, raw: bytes, context: grpc.aio.ServicerContext[bytes, ExportTraceServiceResponse]
