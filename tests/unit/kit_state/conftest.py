@@ -9,9 +9,10 @@ from services.kit.database import Database
 from services.kit.secrets import Envelope
 from tests.support.databases import database, database_url, postgres
 from tests.support.redis_server import redis, redis_url, shared_redis
+from tests.support.s3_server import s3_server, s3_url
 from tests.unit.kit_state.accounts import CLAIMS, Bank, metadata
 
-__all__ = ["bank", "database", "database_url", "postgres", "redis", "redis_url", "shared_redis"]
+__all__ = ["bank", "database", "database_url", "postgres", "redis", "redis_url", "s3_server", "s3_url", "shared_redis"]
 
 
 @pytest_asyncio.fixture
