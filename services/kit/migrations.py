@@ -28,7 +28,7 @@ def migrate(url: str, migrations: Path) -> bool:
     database is newer than this code or a version file breaks the rules. Not for use inside a running event loop: see
     `upgrade`.
     """
-    if _is_current(DatabaseUrl(url), migrations):
+    if is_current(DatabaseUrl(url), migrations):
         return False
     return asyncio.run(upgrade(url, migrations))
 
@@ -67,7 +67,8 @@ def newest_revision(migrations: Path) -> str:
     return max(numbers)
 
 
-def _is_current(url: DatabaseUrl, migrations: Path) -> bool:
+def is_current(url: DatabaseUrl, migrations: Path) -> bool:
+    """Say whether a database has the newest version. Not for PostgreSQL inside a running event loop."""
     newest = newest_revision(migrations)
     return newest == (_sqlite_revision(url.path) if url.is_sqlite else asyncio.run(_postgres_revision(url.dsn)))
 
