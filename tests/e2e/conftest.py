@@ -1,0 +1,5 @@
+"""One mesh for the suite."""
+
+from tests.support.mesh_fixture import mesh
+
+__all__ = ["mesh"]
