@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.kit.call import Call
+from services.kit.paging import Page, PageRequest
 from services.kit.uow import Tx
 from services.user.domain.accounts import Identifier, User
 from services.user.domain.audit import Entry, Event, Head
@@ -45,14 +46,6 @@ class Subjects(Protocol):
         """Forget a user's subject."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionCursor:
-    """Where a page of sessions, the newest first, begins: after this one."""
-
-    create_time: datetime
-    id: str
-
-
 class Sessions(Protocol):
     """Sessions and the digests of their refresh tokens."""
 
@@ -65,10 +58,8 @@ class Sessions(Protocol):
     async def update(self, session: Session) -> None:
         """Store a session that was read with `lock`."""
 
-    async def living(
-        self, tenant: str, user: str, now: datetime, *, after: SessionCursor | None = None, limit: int | None = None
-    ) -> list[Session]:
-        """Return a user's living sessions, the newest first, at most `limit`."""
+    async def living(self, tenant: str, user: str, now: datetime, page: PageRequest) -> Page[Session]:
+        """Return a page of a user's living sessions, the newest first."""
 
     async def end_others(self, tenant: str, user: str, keep: str, reason: EndReason, now: datetime) -> list[str]:
         """Mark all living sessions of a user but `keep` (empty: all) as ended and return their ids."""
@@ -201,7 +192,10 @@ class Revoker(Protocol):
     """Tells every process that tokens ended."""
 
     async def publish(self, revocations: Sequence[Revocation]) -> bool:
-        """Spread revocations; False (and a log line) when that is not possible now. Repeats are harmless."""
+        """Spread new revocations; False (and a log line) when that is not possible now."""
+
+    async def heal(self, revocations: Sequence[Revocation]) -> bool:
+        """Spread what may be spread already; False when that is not possible now. Cheap, and harmless to repeat."""
 
 
 class Blinder(Protocol):

@@ -3,14 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import CursorResult, RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import Delete
 
 from services.kit.database import for_update
+from services.kit.paging import Cursor, Page, PageRequest
+from services.kit.paging_sql import keyset
 from services.user.domain.sessions import EndReason, RefreshToken, Session
-from services.user.ports import SessionCursor
 from services.user.storage.tables import REFRESH_TOKENS, SESSIONS
 
 
@@ -32,15 +33,11 @@ class SqlSessions:
     async def update(self, session: Session) -> None:
         await self._session.execute(update(SESSIONS).where(_is(session.tenant, session.id)).values(**_row(session)))
 
-    async def living(
-        self, tenant: str, user: str, now: datetime, *, after: SessionCursor | None = None, limit: int | None = None
-    ) -> list[Session]:
-        order = tuple_(SESSIONS.c.created_at, SESSIONS.c.id)
+    async def living(self, tenant: str, user: str, now: datetime, page: PageRequest) -> Page[Session]:
         statement = select(SESSIONS).where(_living(tenant, user, now))
-        if after is not None:
-            statement = statement.where(order < tuple_(after.create_time, after.id))
-        statement = statement.order_by(SESSIONS.c.created_at.desc(), SESSIONS.c.id.desc()).limit(limit)
-        return [_session(row) for row in (await self._session.execute(statement)).mappings()]
+        paged = keyset(statement, page, SESSIONS.c.created_at, SESSIONS.c.id)
+        found = [_session(row) for row in (await self._session.execute(paged)).mappings()]
+        return page.cut(found, lambda session: Cursor(session.create_time, session.id))
 
     async def end_others(self, tenant: str, user: str, keep: str, reason: EndReason, now: datetime) -> list[str]:
         statement = update(SESSIONS).where(_living(tenant, user, now), SESSIONS.c.id != keep)

@@ -6,11 +6,12 @@ from datetime import datetime
 
 from services.kit.call import DEFAULT_TENANT, Call
 from services.kit.errors import PermissionDenied
+from services.kit.paging import Page, PageRequest
 from services.user.domain import accounts, sessions
 from services.user.domain.accounts import User
 from services.user.domain.audit import Action, Event, Outcome
 from services.user.domain.sessions import EndReason, RefreshToken, Session, SessionRules, Verdict
-from services.user.ports import AccessToken, SessionCursor, UserTx
+from services.user.ports import AccessToken, UserTx
 from services.user.usecases.attempts import Attempt, Attempts, wrong_credentials
 from services.user.usecases.common import Outside, deny, signed_in, spread, throttle_key
 from services.user.usecases.ending import end_session
@@ -114,12 +115,12 @@ class SignIn:
         await tx.audit.append(event)
         return revocation
 
-    async def list(self, call: Call, after: SessionCursor | None, limit: int) -> list[Session]:
-        """Return the caller's living sessions, the newest first, at most `limit`, from after `after`."""
+    async def list(self, call: Call, page: PageRequest) -> Page[Session]:
+        """Return a page of the caller's living sessions, the newest first."""
         caller = signed_in(call)
         now = self._outside.clock.now()
         async with self._outside.units.read() as tx:
-            return await tx.sessions.living(caller.tenant, caller.user, now, after=after, limit=limit)
+            return await tx.sessions.living(caller.tenant, caller.user, now, page)
 
     async def end(self, call: Call, session_id: str) -> None:
         """End one of the caller's living sessions (`current`: the caller's own); NotFound otherwise."""

@@ -1,11 +1,8 @@
-"""What goes on in the background: healing Redis, counting active users, sweeping, and checking the audit chain."""
+"""What goes on in the background: healing Redis, counting active users, sweeping."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.kit.errors import DataLoss
-from services.user.domain.audit import Break, Walk
 from services.user.domain.sessions import SessionRules
 from services.user.domain.throttling import ThrottleRules
 from services.user.ports import ActiveUsers
@@ -26,15 +23,6 @@ class Swept:
     revocations: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReport:
-    """What re-walking one tenant's chain found; `broken` is None for a whole one."""
-
-    tenant: str
-    entries: int
-    broken: Break | None
-
-
 class Upkeep:
     """The service's background work; each method is one round of it."""
 
@@ -52,7 +40,7 @@ class Upkeep:
         now = self._outside.clock.now()
         async with self._outside.units.read() as tx:
             recent = await tx.revocations.since(now - REVOCATIONS_MATTER)
-        return await self._outside.revoker.publish(recent) if recent else True
+        return await self._outside.revoker.heal(recent)
 
     async def count_active(self) -> int:
         """Show how many users have a living session that was refreshed within 24 hours, and return it."""
@@ -74,21 +62,3 @@ class Upkeep:
                 sessions=await tx.sessions.sweep(now - _EXPIRED_KEPT, now - self._sessions.refresh_life),
                 revocations=await tx.revocations.sweep(now - 2 * REVOCATIONS_MATTER),
             )
-
-    async def verify_audit(self) -> AsyncIterator[ChainReport]:
-        """Re-walk every tenant's chain and report the first place where each does not hold."""
-        async with self._outside.units.read() as tx:
-            tenants = await tx.audit.tenants()
-        for tenant in tenants:
-            yield await self._verify(tenant)
-
-    async def _verify(self, tenant: str) -> ChainReport:
-        walk = Walk(tenant)
-        async with self._outside.units.read() as tx:  # one snapshot: entries and head belong together
-            try:
-                async for entry in tx.audit.walk(tenant):
-                    if (broken := walk.step(entry)) is not None:
-                        return ChainReport(tenant, walk.length, broken)
-            except DataLoss as error:
-                return ChainReport(tenant, walk.length, Break(tenant, walk.length + 1, error.message))
-            return ChainReport(tenant, walk.length, walk.finish(await tx.audit.head(tenant)))

@@ -1,0 +1,1 @@
+"""The contract's two services over the use cases."""

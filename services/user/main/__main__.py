@@ -1,0 +1,50 @@
+"""`python -m services.user.main [migrate | verify-audit]`: without a word it serves.
+
+Each command loads only what it needs: `migrate` runs before every start and has nothing to do most times.
+"""
+
+import sys
+from pathlib import Path
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_USAGE = "usage: python -m services.user.main [migrate | verify-audit]\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says and return the exit status."""
+    if not arguments:
+        return _serve()
+    if arguments == ["migrate"]:
+        return _migrate()
+    if arguments == ["verify-audit"]:
+        return _verify_audit()
+    sys.stderr.write(_USAGE)
+    return 2
+
+
+def _serve() -> int:
+    from services.kit.bootstrap import run  # noqa: PLC0415 - see above
+    from services.user.main.compose import compose  # noqa: PLC0415
+    from services.user.settings import UserSettings  # noqa: PLC0415
+
+    run(UserSettings, compose)
+    return 0
+
+
+def _migrate() -> int:
+    from services.kit.migrations import migrate  # noqa: PLC0415
+    from services.user.settings import UserSettings  # noqa: PLC0415
+
+    migrate(UserSettings().database_url, MIGRATIONS)
+    return 0
+
+
+def _verify_audit() -> int:
+    from services.user.main.verify import verify_audit  # noqa: PLC0415
+    from services.user.settings import UserSettings  # noqa: PLC0415
+
+    return verify_audit(UserSettings())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

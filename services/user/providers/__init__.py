@@ -1,0 +1,1 @@
+"""Adapters to the outside: bcrypt, keys, Redis, metrics."""
