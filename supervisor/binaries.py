@@ -29,4 +29,6 @@ def find(program: str) -> Path:
         return beside_python
     if on_path := shutil.which(program):
         return Path(on_path)
-    raise MissingProgramError(f"{program} is neither in the virtual environment nor on PATH; run: make install")
+    raise MissingProgramError(
+        f"{program} is neither in the virtual environment nor on PATH; remove .venv and run make again"
+    )

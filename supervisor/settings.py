@@ -66,6 +66,7 @@ def inherited_environment(environment: Mapping[str, str]) -> dict[str, str]:
     passed.setdefault("PATH", os.defpath)
     passed["PYTHONPATH"] = os.pathsep.join((str(REPOSITORY), str(_CLIENT_SOURCES)))
     passed["PYTHONUNBUFFERED"] = "1"
+    passed["PYTHONUTF8"] = "1"
     # Many small arenas cost each threaded process tens of megabytes and bring these servers nothing.
     passed.setdefault("MALLOC_ARENA_MAX", "2")
     return passed
