@@ -16,7 +16,7 @@ SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway t
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run test test-long lint format generate bench trace admin doctor lock release clean venv-run venv-dev
+.PHONY: help run test test-long lint format generate bench trace doctor lock release clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,10 +26,6 @@ run: venv-run generate ## start the whole mesh; Ctrl-C stops it
 
 trace: venv-run generate ## print recent traces, or one: make trace ID=…
 	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")
-
-admin: venv-run generate ## make a user an administrator: make admin EMAIL=…
-	@: "$${EMAIL:?usage: make admin EMAIL=somebody@example.org}"
-	@exec $(PYTHON_IN_VENV) -m supervisor admin "$$EMAIL"
 
 doctor: venv-run generate ## check this machine, the settings and the data directory
 	@exec $(PYTHON_IN_VENV) -m supervisor doctor
