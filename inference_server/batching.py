@@ -96,6 +96,12 @@ class BatchQueue(Generic[P]):
         self._compact()
         return len(gone)
 
+    def drop_all(self) -> list[Ticket[P]]:
+        """Remove and return everything that waits."""
+        dropped = list(self._waiting)
+        self.withdraw(dropped)
+        return dropped
+
     def take(self, now: float) -> Taken[P]:
         """Return the next batch for an instance that is free at `now`; empty when nothing waits."""
         expired = self._expire(now)

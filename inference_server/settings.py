@@ -1,0 +1,59 @@
+"""The inference server's start-up settings."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from inference_server.models.catalogue import CATALOGUE
+from inference_server.models.device import Device, Runtime
+from services.kit.settings import MIB, ServerSettings
+
+
+class InferenceSettings(ServerSettings):
+    """What the inference server reads."""
+
+    service_name: ClassVar[str] = "inference"
+    # An empty list of models means none here, so empty variables are sorted out below and not by the base class.
+    model_config = SettingsConfigDict(env_ignore_empty=False)
+
+    inference_models: str = Field(
+        ",".join(CATALOGUE),
+        description="The models to load, names separated by commas; none if set to nothing: the server then runs small "
+        "and answers model calls with UNAVAILABLE.",
+    )
+    device: Device = Field(Device.CPU, description="Where models compute. `cuda` needs the package onnxruntime-gpu.")
+    inference_threads: int = Field(
+        0, ge=0, le=1024, description="CPU cores that models may keep busy; every core the process may use if 0."
+    )
+    inference_queue_items: int = Field(4096, ge=2000, description="Most items that may wait for one model.")
+    inference_queue_mib: int = Field(
+        512, ge=160, description="Most memory that the inputs waiting for one model may take, in MiB."
+    )
+    # 50,000,000 pixels of three bytes, the largest picture of the contract, and what surrounds it.
+    max_receive_bytes: int = Field(160 * MIB, ge=1024, description="Largest message taken in, in bytes.")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models to load, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.inference_models.split(",") if name.strip()))
+
+    @property
+    def runtime(self) -> Runtime:
+        """The device and cores for the models."""
+        return Runtime(self.device, self.inference_threads)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value != "" or name == "inference_models"}
+
+    @field_validator("inference_models")
+    @classmethod
+    def _check_models(cls, value: str) -> str:
+        unknown = [name.strip() for name in value.split(",") if name.strip() and name.strip() not in CATALOGUE]
+        if unknown:
+            raise ValueError(f"no such model: {', '.join(unknown)}; there are {', '.join(CATALOGUE)}")
+        return value
