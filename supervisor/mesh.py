@@ -80,6 +80,8 @@ class Mesh:
         """Do the steps of one process while its dependencies start, start it, and wait until it is ready."""
         spec = process.spec
         for step in spec.steps:
+            if not step.needed():
+                continue
             self._reporter.preparing(step.label)
             try:
                 await run_step(step, {**self._around.env, **spec.env}, self._around.cwd, process.log)

@@ -19,13 +19,8 @@ class StepFailedError(Exception):
         self.tail = tail
 
 
-async def run_step(step: Step, env: Mapping[str, str], cwd: Path, log: ProcessLog) -> bool:
-    """Run a step that is needed; return False when there was nothing to do.
-
-    Raises StepFailedError when the command fails or takes longer than two minutes.
-    """
-    if not step.needed():
-        return False
+async def run_step(step: Step, env: Mapping[str, str], cwd: Path, log: ProcessLog) -> None:
+    """Run a step. Raises StepFailedError when the command fails or takes longer than two minutes."""
     child = await Child.spawn(step.argv, env, cwd, log)
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
@@ -36,4 +31,3 @@ async def run_step(step: Step, env: Mapping[str, str], cwd: Path, log: ProcessLo
         child.kill()
     if status != 0:
         raise StepFailedError(f"{step.label}: {describe_exit(status)}", log.tail())
-    return True

@@ -16,6 +16,8 @@ from supervisor.reporter import Reporter
 from supervisor.specs import Probe, ProcessSpec
 
 _HOPELESS_STARTS = 3
+# One probe that takes too long on a busy machine means nothing.
+_MISSED_PROBES = 3
 
 
 class State(Enum):
@@ -170,24 +172,26 @@ class Supervised:
 
     async def _watch_healthy(self, child: Child) -> None:
         last_answer = self._clock.monotonic()
-        while True:
+        while not self._stop_requested.is_set():
             await asyncio.sleep(self._patience.watch_interval)
             health = await self._prober.check()
             now = self._clock.monotonic()
             if health is not Health.UNREACHABLE:
                 last_answer = now
+                self._note(health is Health.HEALTHY, "answers that it cannot serve")
             elif now - last_answer > self._patience.silence:
                 self._reporter.unhealthy(self.spec, f"no answer for {now - last_answer:.0f} s, killed")
                 child.kill()
                 return
-            self._note(health)
+            elif now - last_answer > _MISSED_PROBES * self._patience.watch_interval:
+                self._note(False, "does not answer")
 
-    def _note(self, health: Health) -> None:
+    def _note(self, healthy: bool, why: str) -> None:
         was_ready = self.state is State.READY
-        self.state = State.READY if health is Health.HEALTHY else State.UNHEALTHY
-        if was_ready and self.state is State.UNHEALTHY:
-            self._reporter.unhealthy(
-                self.spec, "answers that it cannot serve" if health is Health.UNHEALTHY else "does not answer"
-            )
-        elif not was_ready and self.state is State.READY:
+        if self._stop_requested.is_set() or healthy is was_ready:
+            return
+        self.state = State.READY if healthy else State.UNHEALTHY
+        if healthy:
             self._reporter.ready(self.spec, 0.0, restarted=True)
+        else:
+            self._reporter.unhealthy(self.spec, why)

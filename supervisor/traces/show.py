@@ -88,7 +88,7 @@ def _details(row: Row) -> Text:
     if row.note:
         text.append(row.note, style="red" if row.span.failed else "yellow")
         text.append("  ")
-    text.append("  ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row.attributes), style="dim")
+    text.append("  ".join(f"{key}={value}" for key, value in row.attributes), style="dim")
     return text
 
 

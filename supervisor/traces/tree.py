@@ -8,13 +8,27 @@ from supervisor.traces.store import SpanRecord, Trace
 
 _NS_PER_MS = 1e6
 
-# Which attributes are worth a line's room, in this order; the first names that are there win.
-_SHOWN = (
-    "http.request.method", "url.path", "http.url", "http.response.status_code", "http.status_code",
-    "rpc.grpc.status_code", "rpc.response.status_code", "candela.user_id", "candela.request_id",
-    "candela.model", "candela.batch.size", "candela.pages", "candela.queue_ms", "db.operation.name", "error.type",
-    "upstream_cluster", "response_flags",
-)  # fmt: skip
+# Which attributes are worth a line's room, in this order, and what they are called there.
+_SHOWN = {
+    "http.request.method": "method",
+    "http.url": "path",
+    "url.path": "path",
+    "http.response.status_code": "status",
+    "http.status_code": "status",
+    "rpc.response.status_code": "status",
+    "response_flags": "flags",
+    "upstream_cluster": "upstream",
+    "candela.request_id": "request",
+    "candela.inference.model": "model",
+    "candela.inference.batch_size": "batch",
+    "candela.inference.failed_items": "failed",
+    "candela.inference.queue_ms": "queue_ms",
+    "candela.inference.compute_ms": "compute_ms",
+    "db.operation.name": "operation",
+    "error.type": "error",
+}
+# Envoy's way to say that there is nothing to say.
+_NOTHING = ("", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,8 @@ def _in_ring(span: SpanRecord, trace: Trace) -> bool:
 
 
 def _row(span: SpanRecord, last: tuple[bool, ...], start: int, note: str) -> Row:
-    shown = tuple((key, span.attributes[key]) for key in _SHOWN if key in span.attributes)
+    present = ((short, span.attributes.get(key, "")) for key, short in _SHOWN.items())
+    shown = tuple((short, value) for short, value in present if value not in _NOTHING)
     return Row(
         depth=len(last) - 1,
         last=last,
