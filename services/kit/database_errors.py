@@ -10,8 +10,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from services.kit.errors import Aborted, CandelaError, Unavailable
 
 _CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
-# Connection exceptions, resources used up, shut-down in progress.
-_OUTAGES = ("08", "53", "57P")
+# Connection exceptions, resources used up, shut-down in progress, a transaction that idled too long.
+_OUTAGES = ("08", "53", "57P", "25P03")
 _STATEMENT_TIMEOUT = "57014"
 _SQLITE_BUSY = re.compile(r"database( table| schema)? is locked|unable to open database file|disk I/O error")
 _SQLITE_UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")

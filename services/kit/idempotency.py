@@ -8,18 +8,19 @@ tells that the id is in use and nothing else.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from services.kit.call import DEFAULT_TENANT, Call
-from services.kit.errors import Internal
+from services.kit.errors import FieldViolation, Internal, InvalidArgument
 from services.kit.uow import Replay
 
 RETENTION = timedelta(hours=24)
 SECRET_RETENTION = timedelta(minutes=10)
+MAX_REQUEST_ID = 64
 
 ResultT = TypeVar("ResultT")
 MessageT = TypeVar("MessageT", bound=Message)
@@ -36,9 +37,12 @@ class ClaimKey:
 
 
 def claim_key(call: Call) -> ClaimKey | None:
-    """Return the key of the call's claim, None when it has no request id."""
+    """Return the key of the call's claim, None when it has no request id; InvalidArgument when that is too long."""
     if not call.request_id:
         return None
+    if len(call.request_id) > MAX_REQUEST_ID:
+        violation = FieldViolation("request_id", f"has more than {MAX_REQUEST_ID} characters")
+        raise InvalidArgument("request_id is too long; use a UUID", violations=[violation])
     who = call.principal
     if who is None:
         return ClaimKey(DEFAULT_TENANT, "", call.method, call.request_id)
@@ -115,13 +119,5 @@ def encoder(call: Call) -> Callable[[object], bytes]:
 
 
 def _replying(call: Call, encode: Callable[[object], bytes]) -> ReplyingCall:
-    return ReplyingCall(
-        method=call.method,
-        principal=call.principal,
-        request_id=call.request_id,
-        fingerprint=call.fingerprint,
-        deadline=call.deadline,
-        peer=call.peer,
-        metadata=call.metadata,
-        encode=encode,
-    )
+    facts = {fact.name: getattr(call, fact.name) for fact in fields(Call)}
+    return ReplyingCall(**facts, encode=encode)

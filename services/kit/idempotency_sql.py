@@ -34,7 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.kit.call import Call
 from services.kit.clock import Clock
 from services.kit.errors import Aborted, AlreadyExists, Internal
-from services.kit.idempotency import RETENTION, SECRET_RETENTION, ClaimKey, claim_key
+from services.kit.idempotency import MAX_REQUEST_ID, RETENTION, SECRET_RETENTION, ClaimKey, claim_key
 from services.kit.secrets import Envelope, SecretPlace
 from services.kit.types import Digest, Id, UtcDateTime
 from services.kit.uow import Replay
@@ -51,7 +51,7 @@ def claims_table(metadata: MetaData) -> Table:
         Column("tenant", Id, primary_key=True),
         Column("scope", String(80), primary_key=True),
         Column("method", String(160), primary_key=True),
-        Column("request_id", String(64), primary_key=True),
+        Column("request_id", String(MAX_REQUEST_ID), primary_key=True),
         Column("owner", Id, nullable=False),
         Column("fingerprint", Digest, nullable=False),
         Column("reply", LargeBinary, nullable=True),

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from services.kit.call import Call, Principal
 from services.kit.clock import ManualClock
-from services.kit.errors import AlreadyExists, Internal
+from services.kit.errors import AlreadyExists, Internal, InvalidArgument
 from services.kit.idempotency_sql import Claims, Swept
 from services.kit.uow import Replay
 from services.kit.uow_sql import SqlUnits
@@ -201,6 +201,12 @@ async def test_a_service_without_an_envelope_keeps_no_secrets(bank: Bank) -> Non
     bank.units = SqlUnits(bank.database, BankTx, Claims(CLAIMS, bank.clock))
     with pytest.raises(Internal, match="envelope"):
         await bank.answer(deposit_call(ID), secret=True)
+    assert await bank.balance() == 0
+
+
+async def test_an_id_that_is_no_id_is_refused(bank: Bank) -> None:
+    with pytest.raises(InvalidArgument):
+        await bank.answer(deposit_call("x" * 65))
     assert await bank.balance() == 0
 
 

@@ -1,6 +1,7 @@
 """Units of work on every database: nothing is lost, nothing half done."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from services.kit.database import Database
 from services.kit.database_errors import unique_violation
 from services.kit.errors import Internal
+from tests.support.eventually import eventually
 from tests.unit.kit_state.accounts import ACCOUNTS, Bank, BankTx
 
 
@@ -90,6 +92,9 @@ async def test_cancelled_writers_leave_the_database_usable(bank: Bank) -> None:
     await bank.units.run(None, _add_one)
     assert await bank.balance() == balance + 1
     assert bank.database.connections_active == 0
+    await bank.database.close()
+    # Connections that were cancelled end in threads, which say their last word to this test's event loop.
+    await eventually(lambda: not any("_connection_worker" in thread.name for thread in threading.enumerate()))
 
 
 async def test_connections_in_use_are_counted(bank: Bank) -> None:
