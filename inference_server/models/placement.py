@@ -15,7 +15,7 @@ import numpy.typing as npt
 from inference_server.models.ctc import Glyph
 from inference_server.models.text import Character
 
-# A pixel column whose contrast is below this share of the line's is bare paper.
+# A pixel column with less than this share of the line's range of ink is bare paper.
 _PAPER = 0.2
 # This share of the rows at the top and at the bottom may show the neighbouring lines.
 _MARGIN = 0.08
@@ -27,9 +27,9 @@ _Gap = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class _Ink:
-    """A line's ink: the contrast of each pixel column, and the runs of bare paper from left to right."""
+    """A line's ink: how much each pixel column has, and the runs of bare paper from left to right."""
 
-    contrast: npt.NDArray[np.float32]
+    amount: npt.NDArray[np.float32]
     paper_starts: list[int]
     paper_ends: list[int]
     height: int
@@ -45,7 +45,7 @@ class _Ink:
     def thinnest(self, left: float, right: float) -> float:
         """Return the middle of the pixel column with the least ink between two places."""
         start, end = round(left), round(right)
-        return start + int(self.contrast[start:end].argmin()) + 0.5 if end > start else (left + right) / 2
+        return start + int(self.amount[start:end].argmin()) + 0.5 if end > start else (left + right) / 2
 
     def outermost(self, center: float, direction: int) -> float:
         """Return how far the line's first (direction -1) or last (1) character, its middle at `center`, reaches."""
@@ -54,7 +54,7 @@ class _Ink:
             low = max(center - reach, 0.0)
             paper = self._paper_at(low)
             return low if paper is None else min(paper[1], center)
-        high = min(center + reach, float(len(self.contrast)))
+        high = min(center + reach, float(len(self.amount)))
         paper = self._paper_at(high)
         return high if paper is None else max(paper[0], center)
 
@@ -106,8 +106,10 @@ def _gap(ink: _Ink, centers: Sequence[float]) -> _Gap:
 def _ink(plane: npt.NDArray[np.float32]) -> _Ink:
     height = plane.shape[0]
     margin = int(height * _MARGIN)
-    rows = plane[margin : height - margin]
-    contrast = rows.max(axis=0) - rows.min(axis=0)
-    paper = contrast < _PAPER * float(np.percentile(contrast, 90))
+    # The spread of a pixel column's values tells ink from paper whatever their colours, and a rule that runs through
+    # all columns adds the same to each.
+    amount = plane[margin : height - margin].std(axis=0)
+    least, most = float(amount.min()), float(np.percentile(amount, 90))
+    paper = amount < least + _PAPER * (most - least)
     edges = np.flatnonzero(np.diff(paper, prepend=False, append=False))
-    return _Ink(contrast, edges[::2].tolist(), edges[1::2].tolist(), height)
+    return _Ink(amount, edges[::2].tolist(), edges[1::2].tolist(), height)

@@ -1,0 +1,45 @@
+"""The settings of the inference server as its environment gives them."""
+
+import pytest
+from pydantic import ValidationError
+
+from inference_server.models.device import Device
+from inference_server.settings import InferenceSettings
+
+
+def test_all_models_on_the_cpu_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CANDELA_INFERENCE_MODELS", raising=False)
+    settings = InferenceSettings()
+    assert settings.models == ("ppocr-det", "ppocr-rec")
+    assert settings.runtime.device is Device.CPU
+    assert settings.runtime.cores >= 1
+    assert settings.address.endswith(":8092")
+
+
+def test_an_empty_list_means_no_models_and_other_empty_variables_mean_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDELA_INFERENCE_MODELS", "")
+    monkeypatch.setenv("CANDELA_PORT_BASE", "")
+    monkeypatch.setenv("CANDELA_DEVICE", "")
+    settings = InferenceSettings()
+    assert settings.models == ()
+    assert settings.port_base == 8080
+    assert settings.device is Device.CPU
+
+
+def test_models_are_named_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDELA_INFERENCE_MODELS", " ppocr-rec, ppocr-rec,,")
+    assert InferenceSettings().models == ("ppocr-rec",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CANDELA_INFERENCE_MODELS", "ppocr-det,yolo"),
+        ("CANDELA_DEVICE", "tpu"),
+        ("CANDELA_INFERENCE_QUEUE_ITEMS", "10"),
+    ],
+)
+def test_wrong_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        InferenceSettings()
