@@ -23,7 +23,7 @@ async def drain(how: Drain, *, timeout: float) -> bool:
                 await asyncio.sleep(_INTERVAL)
     except TimeoutError:
         return False
-    except (OSError, asyncio.IncompleteReadError):
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return True
     return True
 

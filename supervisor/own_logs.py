@@ -30,7 +30,7 @@ async def bound(log: OwnLog, *, max_bytes: int = _MAX_BYTES) -> bool:
     except OSError:
         return False
     # A proxy that does not answer is just starting again and opens the new file by itself.
-    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         async with asyncio.timeout(_TIMEOUT):
             await http_request(log.admin_port, "/reopen_logs", method="POST")
     return True

@@ -48,7 +48,7 @@ class Prober:
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._ask()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return Health.UNREACHABLE
 
     async def close(self) -> None:
@@ -103,13 +103,14 @@ async def http_request(
 ) -> tuple[int, bytes]:
     """Send one HTTP/1.1 request; return the status and up to 64 KiB of the body as they arrived.
 
-    Raises OSError or asyncio.IncompleteReadError when the other side goes away, or talks something else.
+    Raises OSError, asyncio.IncompleteReadError or asyncio.LimitOverrunError when the other side goes away, or talks
+    something else.
     """
     reader, writer = await asyncio.open_connection(host, port, ssl=_unverified() if tls else None)
     with closing(writer):
         head = f"{method} {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         writer.write(head.encode())
-        status_line = await reader.readline()
+        status_line = await reader.readuntil(b"\r\n")
         parts = status_line.split(b" ", 2)
         if len(parts) < 2 or not parts[1].isdigit():
             raise OSError("not an HTTP answer")

@@ -23,6 +23,7 @@ class Screen:
         self._colours = out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._quiet = Quiet(SystemClock())
         self._stopping = False
+        self._gone = False
 
     def header(self) -> None:
         """Say what starts where."""
@@ -110,7 +111,14 @@ class Screen:
         self._line(f"  make trace shows what happened, Ctrl-C stops everything.\n{self._paint(_RULE, 'dim')}")
 
     def _line(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        if self._gone:
+            return
+        try:
+            print(text, file=self._out, flush=True)
+        except OSError:
+            # The terminal was closed, or whoever read the pipe went away. The mesh goes on, or stops in order.
+            self._gone = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
     def _paint(self, text: str, style: str) -> str:
         if not self._colours:
@@ -134,7 +142,8 @@ def requests_to_paste(settings: SupervisorSettings) -> tuple[tuple[str, str], ..
 
 _REGISTER = """\
 curl -s EDGE/v1/users -H 'content-type: application/json' \\
-  -d '{"email": "ada@example.com", "username": "ada", "password": "correct horse battery"}'"""
+  -d '{"email": "ada@example.com", "username": "ada", "password": "correct horse battery"}' |
+  python3 -m json.tool"""
 
 _LOG_IN = """\
 TOKEN=$(curl -s EDGE/v1/sessions -H 'content-type: application/json' \\
@@ -143,4 +152,5 @@ TOKEN=$(curl -s EDGE/v1/sessions -H 'content-type: application/json' \\
 
 _RECOGNISE = """\
 printf '{"content": "%s"}' "$(base64 -w0 'PAGE')" |
-  curl -s EDGE/v1/documents:recognize -H 'content-type: application/json' -H "authorization: Bearer $TOKEN" -d @-"""
+  curl -s EDGE/v1/documents:recognize -H 'content-type: application/json' \\
+  -H "authorization: Bearer $TOKEN" -d @- | python3 -m json.tool | head -60"""
