@@ -90,7 +90,7 @@ class Units(Protocol[TxT_co]):
         """
 
 
-class Replay(Exception):  # noqa: N818 - not an error: the answer is known already
+class Replay(Exception):
     """The request was done before: `reply` holds the bytes that were kept then."""
 
     def __init__(self, reply: bytes) -> None:
