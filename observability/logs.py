@@ -7,8 +7,11 @@ names say that they hold a secret are masked, whatever logged them.
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from opentelemetry import trace
@@ -19,6 +22,8 @@ _OWN = frozenset({"timestamp", "level", "logger", "message", "trace_id", "span_i
 _SECRET_PARTS = ("password", "secret", "token", "authorization", "api_key", "credential", "cookie")
 _SENSITIVE_PARTS = ("measurement",)  # secret whatever their type: a body's measures are numbers
 _MASK = "***"
+_BATCHED_LINES = 64
+_BATCH_SECONDS = 0.2
 _ENCODER = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -36,7 +41,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         span = trace.get_current_span().get_span_context()
-        facts = self._facts()
+        members = vars(record)
+        facts = {} if "user_id" in members else self._facts()
         line: dict[str, Any] = {
             "timestamp": _rfc3339(record.created),
             "level": record.levelname,
@@ -47,7 +53,7 @@ class JsonFormatter(logging.Formatter):
             "user_id": facts.get("user_id", ""),
             "request_id": facts.get("request_id", ""),
         }
-        for name, value in vars(record).items():
+        for name, value in members.items():
             if name in _STANDARD:
                 continue
             if name not in _OWN:
@@ -64,11 +70,11 @@ def masked(name: str, value: Any) -> Any:
 
     Numbers stay, so that `prompt_tokens: 12` can be logged.
     """
-    lowered = name.lower()
-    if any(part in lowered for part in _SENSITIVE_PARTS):
+    secrecy = _secrecy(name)
+    if secrecy and (secrecy > 1 or (value and not isinstance(value, int | float))):
         return _MASK
-    if value and not isinstance(value, int | float) and any(part in lowered for part in _SECRET_PARTS):
-        return _MASK
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, Mapping):
         return {str(key): masked(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -76,13 +82,61 @@ def masked(name: str, value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024)
+def _secrecy(name: str) -> int:
+    """Return 2 for a name whose value is always masked, 1 for one whose numbers may show, 0 for any other."""
+    lowered = name.lower()
+    if any(part in lowered for part in _SENSITIVE_PARTS):
+        return 2
+    return int(any(part in lowered for part in _SECRET_PARTS))
+
+
 def _rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class BatchingHandler(logging.StreamHandler[TextIO]):
+    """Writes lines in batches: every 0.2 s, at once from WARNING on, and when 64 have gathered.
+
+    A write a line would cost a busy server more than making the line: each gives the interpreter's lock away.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._closed = threading.Event()
+        self._writer = threading.Thread(target=self._write_on_time, name="log-writer", daemon=True)
+        self._writer.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+        except Exception:  # noqa: BLE001 - logging reports its own failures and never fails the caller
+            self.handleError(record)
+        if record.levelno >= logging.WARNING or len(self._lines) >= _BATCHED_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines and not self.stream.closed:
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
+
+    def close(self) -> None:
+        self._closed.set()
+        self.flush()
+        super().close()
+
+    def _write_on_time(self) -> None:
+        while not self._closed.wait(_BATCH_SECONDS):
+            self.flush()
+
+
 def start_logging(level: str = "INFO", *, facts: Facts = _no_facts, stream: TextIO | None = None) -> logging.Handler:
     """Send every log of the process to `stream` (standard error) as JSON lines, from `level` on."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = BatchingHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(facts))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -48,6 +48,7 @@ from services.kit.pipeline.authentication import ApiKeys, Authenticator
 from services.kit.pipeline.core import Pipeline
 from services.kit.pipeline.deadline import Limits
 from services.kit.pipeline.methods import Methods
+from services.kit.redis import redis_client
 from services.kit.revocation import Revocations
 from services.kit.server import Binding, Running, StartError, foreign_rules, serving
 from services.kit.settings import PREFIX, ServerSettings
@@ -93,7 +94,7 @@ async def running(
     """Run a whole service inside the block, as its process does; raises StartError when it cannot start."""
     async with AsyncExitStack() as stack:
         stack.enter_context(_metrics_page(settings))
-        redis = Redis.from_url(settings.redis, socket_connect_timeout=1.0, socket_timeout=2.0)
+        redis = redis_client(settings.redis)
         stack.push_async_callback(redis.aclose)
         revocations = Revocations(
             redis, poll_seconds=settings.revocation_poll_seconds, stale_seconds=settings.revocation_stale_seconds

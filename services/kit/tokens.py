@@ -5,6 +5,7 @@ Which key set holds a token's `kid` decides what it can be: a key of `user-jwks.
 `iat` has fractions of a second (RFC 7519 allows them): a sign-in right after "sign out everywhere" must hold.
 """
 
+import math
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def sign_user_token(key: SigningKey, principal: Principal, clock: Clock, life: t
         "tenant": principal.tenant,
         "sid": principal.session,
         "role": principal.role,
-        "iat": round(now, 3),
+        "iat": now,
         "exp": int(now + life.total_seconds()),
         "jti": uuid.uuid4().hex,
     }
@@ -67,7 +68,7 @@ def sign_service_token(key: SigningKey, service: str, callee: str, acting_for: P
         "tenant": acting_for.tenant if acting_for else DEFAULT_TENANT,
         "user": acting_for.user if acting_for else "",
         "api_key": acting_for.api_key if acting_for else "",
-        "iat": round(now, 3),
+        "iat": now,
         "exp": int(now + SERVICE_LIFE.total_seconds()),
     }
     return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
@@ -133,9 +134,12 @@ class TokenVerifier:
         if isinstance(claims["aud"], list):
             raise ValueError("a token is for one audience")
         now = self._clock.now().timestamp()
-        if max(float(claims["iat"]), float(claims.get("nbf", 0))) > now + _LEEWAY_SECONDS:
+        issued, begins, ends = (float(claims.get(name, 0)) for name in ("iat", "nbf", "exp"))
+        if not all(map(math.isfinite, (issued, begins, ends))):  # JSON in Python knows Infinity and NaN
+            raise ValueError("a time is no time")
+        if max(issued, begins) > now + _LEEWAY_SECONDS:
             raise ValueError("the token is from the future")
-        if float(claims["exp"]) <= now - _LEEWAY_SECONDS:
+        if ends <= now - _LEEWAY_SECONDS:
             raise Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")
         return claims
 

@@ -8,7 +8,7 @@ async with running_server(Binding(add_UserServiceServicer_to_server, api), servi
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,9 +129,8 @@ async def running_server(
             limits=limits,
         )
         settings = settings or ServerSettings(listen="127.0.0.1:0", metrics_port=0, drain_seconds=1.0)
-        async with (
-            serving(settings, bindings, pipeline, draining) as running,
-            grpc.aio.insecure_channel(running.address) as channel,
-        ):
-            yield RunningServer(service, running, channel, keys, telemetry, exporter, draining)
+        async with AsyncExitStack() as after_drain:  # calls in flight are to see how the drain treats them
+            async with serving(settings, bindings, pipeline, draining) as running:
+                channel = await after_drain.enter_async_context(grpc.aio.insecure_channel(running.address))
+                yield RunningServer(service, running, channel, keys, telemetry, exporter, draining)
     telemetry.close()

@@ -3,6 +3,7 @@
 Why not opentelemetry-instrumentation-grpc: see observability/telemetry.py.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -92,8 +93,15 @@ class Observation:
         return {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._info.name}
 
     def finish(self, code: grpc.StatusCode, description: str = "") -> None:
-        """End the span and report the call; `description` says what went wrong, for the trace only."""
+        """End the span and report the call; `description` says what went wrong, for the trace only.
+
+        The report itself is made in the loop's next turn, when the answer is on its way: callers do not wait for it.
+        """
         seconds = time.perf_counter() - self._started
+        asyncio.get_running_loop().call_soon(self._report, code, description, seconds)
+        otel_context.detach(self._context_token)
+
+    def _report(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
         service, method = self._info.service, self._info.method
         _requests(service, method, code.name).inc()
         _durations(service, method).observe(seconds)
@@ -101,7 +109,6 @@ class Observation:
         if self._log:
             self._log_line(code, seconds)
         self._end_span(code, description, seconds)
-        otel_context.detach(self._context_token)
 
     def _end_span(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
         span = self.span
@@ -116,7 +123,7 @@ class Observation:
             span.set_attribute(names.ERROR_TYPE, code.name)
             if code in _OUR_FAULT:
                 span.set_status(Status(StatusCode.ERROR, description or code.name))
-        span.end()
+        span.end(self._wall + int(seconds * 1e9))
 
     def _begin_late(self) -> trace.Span:
         """Make the span that sampling left out: a failed or slow call is always kept."""
@@ -138,4 +145,8 @@ class Observation:
             "request_id": self.request_id,
             "caller": principal.service if principal else "",
         }
-        ACCESS_LOG.info("%s %s %s ms", self._info.name, code.name, milliseconds, extra=extra)
+        message = f"{self._info.name} {code.name} {milliseconds} ms"
+        # Not `info()`: it would walk the stack for a line number that says nothing here, a third of the line's cost.
+        ACCESS_LOG.handle(
+            ACCESS_LOG.makeRecord(ACCESS_LOG.name, logging.INFO, __file__, 0, message, (), None, extra=extra)
+        )
