@@ -23,7 +23,7 @@ _REDIS_LINE = re.compile(r"^\d+:[A-Z] (\d{2} \w{3} \d{4} [\d:.]+) ([.\-*#]) (.*)
 # Redis marks plain news and advice about the machine with its warning sign too; these words tell the difference.
 _REDIS_ADVICE = re.compile(r"WARNING (overcommit_memory|you have Transparent Huge|The TCP backlog)")
 _REDIS_TROUBLE = re.compile(r"error|fail|denied|can't|misconf|out of memory|oom", re.IGNORECASE)
-_PLAIN_TROUBLE = re.compile(r"^(Traceback |Fatal |\S*(Error|Exception)\b)|\b(ERROR|CRITICAL|FATAL)\b")
+_PLAIN_TROUBLE = re.compile(r"^(Fatal |\S*(Error|Exception)\b)|\b(ERROR|CRITICAL|FATAL)\b")
 
 OnWarning = Callable[[str, str], None]
 """Called with the level (`WARNING`, `ERROR`, `CRITICAL`) and the message."""
@@ -91,8 +91,9 @@ class ProcessLog:
 
     def tail(self, lines: int = 12) -> list[str]:
         """Return the last lines as a person wants to read them: the message of JSON lines, other lines whole."""
-        texts = [_readable(line) for line in self._tail.splitlines()[-lines:]]
-        return [text for text in texts if text]
+        texts = [text for line in self._tail.splitlines() if (text := _readable(line))]
+        # A process that failed three times said the same three times.
+        return [text for text, before in zip(texts, [None, *texts], strict=False) if text != before][-lines:]
 
     def _write(self, block: bytes) -> None:
         self._tail = (self._tail + block + b"\n")[-_TAIL_BYTES:]

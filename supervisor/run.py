@@ -20,7 +20,7 @@ from supervisor.process import Child
 from supervisor.screen import Screen
 from supervisor.settings import REPOSITORY, SupervisorSettings, python
 from supervisor.specs import ProcessSpec, common_environment, front_probe, mesh_specs, redis_config
-from supervisor.status import MeshState, remove_status, write_status
+from supervisor.status import MeshState, StatusFile
 from supervisor.supervised import State, Surroundings
 from supervisor.traces.ingest import TraceIngest
 from supervisor.traces.journal import JournalWriter
@@ -80,6 +80,7 @@ class _Run:
         self._page = MetricsPage(settings.ports.metrics("supervisor"), self._metrics)
         around = Surroundings(self._env, REPOSITORY, settings.data.logs, SystemClock(), screen)
         self._mesh = Mesh(specs, around, front=front_probe(settings))
+        self._status_file = StatusFile(settings)
         self._state = MeshState.STARTING
         self._stop = asyncio.Event()
 
@@ -102,7 +103,7 @@ class _Run:
             await self._receiver.stop()
             await _cancelled(logs)
             await _cancelled(status)
-            remove_status(self._settings.data)
+            self._status_file.remove()
         self._screen.stopped()
         return 0
 
@@ -147,7 +148,7 @@ class _Run:
             await asyncio.sleep(_STATUS_INTERVAL)
 
     def _write_status(self) -> None:
-        write_status(self._settings, self._state, self._mesh)
+        self._status_file.write(self._state, self._mesh)
 
     def _metrics(self) -> Iterable[Metric]:
         """Return what the Prometheus page shows."""

@@ -83,6 +83,9 @@ class Screen:
         print(f"{self._paint('Cannot start:', 'red')} {message}", file=sys.stderr, flush=True)
         for line in tail or []:
             print(f"    {line}", file=sys.stderr, flush=True)
+        if tail:
+            hint = f"All logs are in {self._settings.data.logs}; make doctor checks this machine and the data."
+            print(hint, file=sys.stderr, flush=True)
 
     def tail(self, name: str, lines: list[str]) -> None:
         """Show what a process printed last."""

@@ -44,6 +44,8 @@ class SupervisorSettings:
     def read(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings. Raises SettingsError for a base port that is no number or out of range."""
         text = environment.get("CANDELA_PORT_BASE") or str(DEFAULT_BASE)
+        if not text.isdecimal():
+            raise SettingsError(f"CANDELA_PORT_BASE={text} is not usable: it must be a number such as {DEFAULT_BASE}")
         try:
             ports = PortPlan(int(text))
         except ValueError as error:

@@ -12,6 +12,7 @@ from typing import TextIO
 from supervisor.datadir import DataDir, holder_of, write_atomically
 from supervisor.mesh import Mesh
 from supervisor.settings import SupervisorSettings
+from supervisor.supervised import Supervised
 
 _MIB = 1024 * 1024
 
@@ -34,8 +35,8 @@ class ProcessStatus:
     state: str
     restarts: int
     address: str
-    uptime: float
-    """Seconds since its last start."""
+    since: float
+    """When it was last started, in seconds since 1970; 0 when it does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +49,39 @@ class MeshStatus:
     processes: tuple[ProcessStatus, ...]
 
 
-def write_status(settings: SupervisorSettings, state: MeshState, mesh: Mesh) -> None:
-    """Write the status file. A full disk makes it old, and does not stop the mesh."""
-    now = time.monotonic()
-    processes = tuple(
-        ProcessStatus(
-            name=process.spec.name,
-            group=process.spec.group,
-            pid=process.pid,
-            state=process.state.value,
-            restarts=process.restarts,
-            address=process.spec.address,
-            uptime=round(now - process.started_at, 1) if process.pid else 0.0,
-        )
-        for process in mesh.processes.values()
+class StatusFile:
+    """The file with the status: written when something changed, so that an idle mesh leaves the disk alone."""
+
+    def __init__(self, settings: SupervisorSettings) -> None:
+        self._file = settings.data.status_file
+        self._port_base = settings.ports.base
+        self._written: MeshStatus | None = None
+
+    def write(self, state: MeshState, mesh: Mesh) -> None:
+        """Bring the file up to date. A full disk makes it old, and does not stop the mesh."""
+        processes = tuple(_status_of(process) for process in mesh.processes.values())
+        status = MeshStatus(os.getpid(), state.value, self._port_base, processes)
+        if status == self._written:
+            return
+        with contextlib.suppress(OSError):
+            write_atomically(self._file, json.dumps(asdict(status)).encode())
+            self._written = status
+
+    def remove(self) -> None:
+        """Remove the file at the end."""
+        self._file.unlink(missing_ok=True)
+
+
+def _status_of(process: Supervised) -> ProcessStatus:
+    return ProcessStatus(
+        name=process.spec.name,
+        group=process.spec.group,
+        pid=process.pid,
+        state=process.state.value,
+        restarts=process.restarts,
+        address=process.spec.address,
+        since=round(process.started_at.timestamp(), 1) if process.pid else 0.0,
     )
-    status = MeshStatus(os.getpid(), state.value, settings.ports.base, processes)
-    with contextlib.suppress(OSError):
-        write_atomically(settings.data.status_file, json.dumps(asdict(status)).encode())
-
-
-def remove_status(data: DataDir) -> None:
-    """Remove the status file at the end."""
-    data.status_file.unlink(missing_ok=True)
 
 
 def read_status(data: DataDir) -> MeshStatus | None:
@@ -99,7 +110,7 @@ def show_status(data: DataDir, out: TextIO = sys.stdout) -> int:
     for process in (own, *status.processes):
         pss = _pss(process.pid, alone=process is own) if process.pid else 0.0
         total += pss
-        up = f"{process.uptime:.0f} s" if process.uptime else ""
+        up = f"{time.time() - process.since:.0f} s" if process.since else ""
         print(
             f"{process.name:<14}{process.pid or '-':>8}  {process.state:<11}{process.restarts:>8}{up:>10}"
             f"{pss / _MIB:>10.1f}  {process.address}",

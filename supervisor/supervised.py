@@ -16,6 +16,8 @@ from supervisor.reporter import Reporter
 from supervisor.specs import Probe, ProcessSpec
 
 _HOPELESS_STARTS = 3
+# Wrong settings and a missing program do not get better by trying again.
+_HOPELESS_STATUS = (2, 127)
 # One probe that takes too long on a busy machine means nothing.
 _MISSED_PROBES = 3
 
@@ -61,7 +63,7 @@ class Surroundings:
 class Supervised:
     """Keeps one process running until `stop`.
 
-    `ready` is set while the process is up and was healthy, `gave_up` once it died three times before it ever was.
+    `ready` is set while the process is up and was healthy, `gave_up` once there is no hope that it ever will be.
     """
 
     def __init__(self, spec: ProcessSpec, around: Surroundings) -> None:
@@ -70,7 +72,8 @@ class Supervised:
         self.restarts = 0
         self.ready = asyncio.Event()
         self.gave_up = asyncio.Event()
-        self.started_at = 0.0
+        self.started_at = around.clock.now()
+        self._begun = 0.0
         self._failed_starts = 0
         self._was_ready = False
         self._env, self._cwd = {**around.env, **spec.env}, around.cwd
@@ -90,10 +93,10 @@ class Supervised:
         """Start the process and start it again whenever it ends, until `stop` is called. Run it as a task."""
         try:
             while not self._stop_requested.is_set():
-                how = await self._live_once()
+                status = await self._live_once()
                 if self._stop_requested.is_set():
                     break
-                await self._after_failure(how)
+                await self._after_failure(status)
         finally:
             self.state = State.STOPPED
             await self._prober.close()
@@ -121,9 +124,10 @@ class Supervised:
     def _on_warning(self, level: str, message: str) -> None:
         self._reporter.warning(self.spec, level, message)
 
-    async def _live_once(self) -> str:
-        """Live through one process from start to end; return how it ended, in words."""
-        self.started_at = self._clock.monotonic()
+    async def _live_once(self) -> int:
+        """Live through one process from start to end; return its exit status."""
+        self.started_at = self._clock.now()
+        self._begun = self._clock.monotonic()
         self.state = State.STARTING
         self._child = child = await Child.spawn(self.spec.argv, self._env, self._cwd, self.log)
         if self._stop_requested.is_set():  # It came while the process was being started.
@@ -140,17 +144,21 @@ class Supervised:
             self.ready.clear()
             self.state = State.DOWN
             await self._prober.close()
-        return describe_exit(status)
+        return status
 
-    async def _after_failure(self, how: str) -> None:
+    async def _after_failure(self, status: int) -> None:
+        """Tell about the end of the process and wait until it is time to start it again, or until `stop`."""
         verdict = self._policy.failed()
-        self._reporter.died(self.spec, how, verdict.delay)
+        self._failed_starts += 1
+        hopeless = status in _HOPELESS_STATUS or self._failed_starts >= _HOPELESS_STARTS
+        if hopeless and not self._was_ready:
+            self.gave_up.set()
+            await self._stop_requested.wait()
+            return
+        self._reporter.died(self.spec, describe_exit(status), verdict.delay)
         if verdict.report:
             self._reporter.failing(self.spec, verdict.failures_in_window, self.log.tail())
         self.restarts += 1
-        self._failed_starts += 1
-        if not self._was_ready and self._failed_starts >= _HOPELESS_STARTS:
-            self.gave_up.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(verdict.delay):
                 await self._stop_requested.wait()
@@ -158,7 +166,7 @@ class Supervised:
     async def _watch(self, child: Child) -> None:
         """Probe until the process is healthy, then keep an eye on it. Ends by cancellation or by killing a hung one."""
         while await self._prober.check() is not Health.HEALTHY:
-            if self._clock.monotonic() - self.started_at > self._patience.start:
+            if self._clock.monotonic() - self._begun > self._patience.start:
                 self._reporter.unhealthy(self.spec, f"not healthy within {self._patience.start:.0f} s, killed")
                 child.kill()
                 return
@@ -166,7 +174,7 @@ class Supervised:
         self.state = State.READY
         self._policy.ready()
         self._was_ready = True
-        self._reporter.ready(self.spec, self._clock.monotonic() - self.started_at, restarted=self.restarts > 0)
+        self._reporter.ready(self.spec, self._clock.monotonic() - self._begun, restarted=self.restarts > 0)
         self.ready.set()
         await self._watch_healthy(child)
 

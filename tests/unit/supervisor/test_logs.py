@@ -45,11 +45,11 @@ def test_warnings_and_errors_are_told(log: ProcessLog, heard: Heard, level: str)
 
 
 def test_other_lines_become_json(log: ProcessLog, tmp_path: Path, heard: Heard) -> None:
-    log.feed("Traceback (most recent call last):\n  ünïcode\n".encode() + b"\xff\xfe\n\n")
+    log.feed("ValueError: no such thing\n  ünïcode\n".encode() + b"\xff\xfe\n\n")
     lines = written(tmp_path / "redis.jsonl")
-    assert [line["message"] for line in lines] == ["Traceback (most recent call last):", "  ünïcode", "��"]
+    assert [line["message"] for line in lines] == ["ValueError: no such thing", "  ünïcode", "��"]
     assert [line["level"] for line in lines] == ["ERROR", "INFO", "INFO"]
-    assert heard == [("ERROR", "Traceback (most recent call last):")]
+    assert heard == [("ERROR", "ValueError: no such thing")]
 
 
 def test_lines_of_redis_keep_their_level(log: ProcessLog, tmp_path: Path, heard: Heard) -> None:
@@ -99,7 +99,7 @@ def test_odd_lines_do_no_harm(log: ProcessLog, tmp_path: Path, line: bytes) -> N
 
 
 def test_the_tail_is_for_people(log: ProcessLog) -> None:
-    log.feed(b'{"level":"ERROR","message":"no database"}\nTraceback\n')
+    log.feed(b'{"level":"ERROR","message":"no database"}\nTraceback\nTraceback\n')
     assert log.tail() == ["ERROR no database", "Traceback"]
 
 

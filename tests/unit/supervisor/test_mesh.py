@@ -99,11 +99,21 @@ async def test_a_program_that_does_not_exist_is_named(workshop: Workshop) -> Non
     assert caught.value.tail[-1] == "cannot start ./no-such-program: No such file or directory"
 
 
+async def test_wrong_settings_are_not_tried_again(workshop: Workshop) -> None:
+    spec = workshop.spec("user")
+    wrong = ProcessSpec("user", ("/bin/sh", "-c", "echo user: PORT: not a number; exit 2"), spec.probe, "nowhere", 0)
+    with pytest.raises(StartFailedError) as caught:
+        async with running(workshop, wrong):
+            pytest.fail("it must not come this far")
+    assert caught.value.tail == ["user: PORT: not a number"]
+    assert [event for event in workshop.reporter.events if event[0] == "died"] == []
+
+
 async def test_a_process_that_keeps_dying_is_reported_once_with_its_last_words(workshop: Workshop) -> None:
     async with running(workshop, workshop.spec("one", "dying")):
         await eventually(lambda: any(event[0] == "failing" for event in workshop.reporter.events), timeout=15)
         reports = [event for event in workshop.reporter.events if event[0] == "failing"]
-        assert reports == [("failing", "one", *["it is dying"] * 6)]
+        assert reports == [("failing", "one", "it is dying")]
 
 
 async def test_a_hung_process_is_killed_and_started_again(workshop: Workshop) -> None:

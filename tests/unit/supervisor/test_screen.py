@@ -18,7 +18,7 @@ from supervisor.ports import find_free_base
 from supervisor.quiet import Quiet, Verdict
 from supervisor.screen import Screen, requests_to_paste
 from supervisor.settings import SupervisorSettings
-from supervisor.status import MeshState, read_status, remove_status, show_status, write_status
+from supervisor.status import MeshState, StatusFile, read_status, show_status
 from tests.unit.supervisor.workshop import Workshop
 
 
@@ -110,7 +110,8 @@ async def test_the_status_is_there_while_a_supervisor_holds_the_directory(
     mesh = Mesh([workshop.spec("user")], workshop.around())
     await mesh.start()
     try:
-        write_status(settings, MeshState.READY, mesh)
+        file = StatusFile(settings)
+        file.write(MeshState.READY, mesh)
         assert read_status(data) is None
         with DataDirLock(data):
             status = read_status(data)
@@ -125,7 +126,24 @@ async def test_the_status_is_there_while_a_supervisor_holds_the_directory(
     words = out.getvalue().splitlines()[4].split()
     assert words[:4] == ["user", str(status.processes[0].pid), "ready", "0"]
     assert float(words[-2]) > 0.5
-    remove_status(data)
+
+
+async def test_the_status_file_is_written_only_when_something_changed(
+    settings: SupervisorSettings, workshop: Workshop
+) -> None:
+    settings.data.prepare()
+    path = settings.data.status_file
+    mesh = Mesh([workshop.spec("user")], workshop.around())
+    file = StatusFile(settings)
+    file.write(MeshState.STARTING, mesh)
+    path.unlink()
+    file.write(MeshState.STARTING, mesh)
+    assert not path.exists()
+    file.write(MeshState.STOPPING, mesh)
+    assert path.exists()
+    file.remove()
+    assert not path.exists()
+    await mesh.stop()
 
 
 def test_without_a_mesh_the_status_says_so(tmp_path: Path, out: io.StringIO) -> None:
