@@ -25,7 +25,7 @@ def edge_chain(config: GatewayConfig) -> list[Json]:
         trace_header.build(),
         # A preflight carries no token, so it is answered before one is asked for; refusals must be readable, too.
         cors.build(),
-        # Outside of everything that changes bodies. Brotli is nearer to the answer: it wins when both are accepted.
+        # Outside of everything that changes bodies.
         compressor.build_gzip(config),
         compressor.build_brotli(config),
         # Sees what the transcoder, the token check and the router answered, before it is compressed.

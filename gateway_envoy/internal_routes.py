@@ -6,7 +6,6 @@ from gateway_envoy.config import GatewayConfig, Json
 from gateway_envoy.contract import Method
 
 _ALWAYS: Final = "connect-failure,refused-stream,reset-before-request"
-_BACK_OFF: Final[Json] = {"base_interval": "0.025s", "max_interval": "0.25s"}
 
 
 def internal_route_configuration(config: GatewayConfig) -> Json:
@@ -48,5 +47,5 @@ def _action(server: str, retry_on: str) -> Json:
         "cluster": server,
         "timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": "0s"},
-        "retry_policy": {"retry_on": retry_on, "num_retries": 2, "retry_back_off": _BACK_OFF},
+        "retry_policy": {"retry_on": retry_on, "num_retries": 2},
     }

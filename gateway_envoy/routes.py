@@ -14,11 +14,8 @@ HEALTH_PATHS: Final = ("/healthz", "/health")
 _GRPC: Final[Json] = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 _INT64_MAX: Final = 2**63 - 1
 _OPENAI: Final = "/openai/"
-# Answers of the gateway itself hold nothing private. The CORS filter leaves them alone, so they say it themselves.
-_READABLE: Final[list[Json]] = [
-    {"header": {"key": "access-control-allow-origin", "value": "*"}},
-    {"header": {"key": "access-control-expose-headers", "value": cors.EXPOSED}},
-]
+# Documents are for everybody. The CORS filter leaves what the gateway answers itself alone, so the route says it.
+_READABLE: Final[Json] = {"header": {"key": "access-control-allow-origin", "value": "*"}}
 _PREFLIGHT: Final = "access-control-request-method"
 
 
@@ -62,18 +59,21 @@ def route_configuration(config: GatewayConfig) -> Json:
             {
                 "name": "edge",
                 "domains": ["*"],
-                "typed_per_filter_config": {cors.NAME: cors.policy(config)},
+                "typed_per_filter_config": {
+                    cors.NAME: cors.policy(config),
+                    scripts.NAME: scripts.context(shape="native", limit_bytes=str(config.limits.body)),
+                },
                 "routes": [
                     *(_grpc_route(method, config.limits) for method in config.methods),
                     _grpc_unknown(),
                     _preflight(config),
                     *(_health_route(path) for path in HEALTH_PATHS),
                     *(_document_route(document) for document in config.documents),
-                    *_too_large(rest, config.limits),
+                    _too_large(config.limits),
                     *(_json_route(route, config.limits) for route in rest),
-                    *_wrong_verb(rest, config.documents),
-                    _unknown_path(_OPENAI, "openai"),
-                    _unknown_path("/", "native"),
+                    *_wrong_verb(rest, config),
+                    _unknown_path(_OPENAI, "openai", config.limits),
+                    _unknown_path("/", "native", config.limits),
                 ],
             }
         ],
@@ -86,7 +86,8 @@ def _grpc_route(method: Method, limits: Limits) -> Json:
         "match": {"path": method.path, "headers": [_GRPC]},
         "route": _action(method, limits),
         **_named(method.path.lstrip("/")),
-        **_per_filter(_token(method) | {transcoder.NAME: transcoder.off()}),
+        **_deadline(method, limits),
+        **_per_filter(_token(method)),
     }
 
 
@@ -104,22 +105,16 @@ def _grpc_unknown() -> Json:
 
 def _json_route(route: JsonRoute, limits: Limits) -> Json:
     size = limits.file_body if route.method.takes_files else limits.body
-    context = scripts.context(shape=route.shape(), limit_bytes=str(size))
-    filters = _token(route.method) | {scripts.NAME: context, buffer.NAME: buffer.limit(size)}
+    filters = _token(route.method) | {buffer.NAME: buffer.limit(size)} | _errors(route.shape(), size, limits)
     if route.method.streams_out:
         filters |= {compressor.GZIP: compressor.off(), compressor.BROTLI: compressor.off()}
     match: Json = {**route.pattern.envoy_match(), "headers": [_verb(route.verb)]}
-    added: Json = {}
-    if not route.method.streams_out:
-        # The service learns how long it has: a JSON caller sends no deadline of its own.
-        header = {"key": "grpc-timeout", "value": f"{int(limits.unary * 1000)}m"}
-        added = {"request_headers_to_add": [{"header": header, "append_action": "ADD_IF_ABSENT"}]}
     return {
         "name": route.name,
         "match": match,
         "route": _action(route.method, limits),
         **_named(route.name),
-        **added,
+        **_deadline(route.method, limits),
         **_per_filter(filters),
     }
 
@@ -142,13 +137,20 @@ def _action(method: Method, limits: Limits) -> Json:
     }
 
 
+def _deadline(method: Method, limits: Limits) -> Json:
+    """Return the header that tells the service how long it has, for callers that did not say so themselves."""
+    if method.streams_in or method.streams_out:
+        return {}
+    header = {"key": "grpc-timeout", "value": f"{int(limits.unary * 1000)}m"}
+    return {"request_headers_to_add": [{"header": header, "append_action": "ADD_IF_ABSENT"}]}
+
+
 def _retries(method: Method) -> Json:
     """Return when a call is tried again: what never reached a service always, a lost one only when that is harmless."""
     conditions = ["connect-failure", "refused-stream", "reset-before-request"]
     if method.idempotent and not method.streams_in and not method.streams_out:
         conditions.append("unavailable")
-    back_off = {"base_interval": "0.025s", "max_interval": "0.25s"}
-    return {"retry_on": ",".join(conditions), "num_retries": 2, "retry_back_off": back_off}
+    return {"retry_on": ",".join(conditions), "num_retries": 2}
 
 
 def _preflight(config: GatewayConfig) -> Json:
@@ -182,30 +184,30 @@ def _document_route(document: StaticFile) -> Json:
         "name": f"GET {document.path}",
         "match": {"path": document.path, "headers": [_verb("GET")]},
         "direct_response": {"status": 200, "body": {"filename": str(document.file)}},
-        "response_headers_to_add": [*_READABLE, {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        "response_headers_to_add": [_READABLE, {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         **_untraced(),
         **_answered_here(),
     }
 
 
-def _too_large(routes: list[JsonRoute], limits: Limits) -> Iterator[Json]:
-    """Yields routes that refuse what says of itself that it is too large, before any of it is read."""
-    for size, name in ((limits.file_body, "body too large"),):
-        header = {"name": "content-length", "range_match": {"start": size + 1, "end": _INT64_MAX}}
-        yield {
-            "name": name,
-            "match": {"prefix": "/", "headers": [header]},
-            "direct_response": {"status": 413},
-            "response_headers_to_add": _READABLE,
-            **_named(name),
-            **_answered_here({scripts.NAME: scripts.context(shape="native", limit_bytes=str(size))}),
-        }
+def _too_large(limits: Limits) -> Json:
+    """Return the route that refuses what says of itself that it is too large, before any of it is read."""
+    size, name = limits.file_body, "body too large"
+    header = {"name": "content-length", "range_match": {"start": size + 1, "end": _INT64_MAX}}
+    return {
+        "name": name,
+        "match": {"prefix": "/", "headers": [header]},
+        "direct_response": {"status": 413},
+        **_named(name),
+        **_answered_here(_errors("native", size, limits)),
+    }
 
 
-def _wrong_verb(routes: list[JsonRoute], documents: tuple[StaticFile, ...]) -> Iterator[Json]:
+def _wrong_verb(routes: list[JsonRoute], config: GatewayConfig) -> Iterator[Json]:
     """Yields one route for each path of the contract: whoever comes here used a verb that the path does not have."""
     patterns = {route.pattern.label: route.pattern for route in routes}
-    patterns |= {path: parse_template(path) for path in (*HEALTH_PATHS, *(document.path for document in documents))}
+    ours = (*HEALTH_PATHS, *(document.path for document in config.documents))
+    patterns |= {path: parse_template(path) for path in ours}
     for label, pattern in patterns.items():
         verbs = {route.verb for route in routes if route.pattern.matches(pattern.sample)} or {"GET"}
         header = {"key": "allow", "value": ", ".join(sorted(verbs))}
@@ -214,20 +216,19 @@ def _wrong_verb(routes: list[JsonRoute], documents: tuple[StaticFile, ...]) -> I
             "name": f"wrong verb on {label}",
             "match": pattern.envoy_match(),
             "direct_response": {"status": 405},
-            "response_headers_to_add": [*_READABLE, {"header": header}],
+            "response_headers_to_add": [{"header": header}],
             **_named(f"wrong verb on {label}"),
-            **_answered_here({scripts.NAME: scripts.context(shape=shape)}),
+            **_answered_here(_errors(shape, config.limits.body, config.limits)),
         }
 
 
-def _unknown_path(prefix: str, shape: str) -> Json:
+def _unknown_path(prefix: str, shape: str, limits: Limits) -> Json:
     return {
         "name": f"unknown path under {prefix}",
         "match": {"prefix": prefix},
         "direct_response": {"status": 404},
-        "response_headers_to_add": _READABLE,
         **_named(f"unknown path under {prefix}"),
-        **_answered_here({scripts.NAME: scripts.context(shape=shape)}),
+        **_answered_here(_errors(shape, limits.body, limits)),
     }
 
 
@@ -238,6 +239,13 @@ def _named(name: str) -> Json:
 
 def _verb(verb: str) -> Json:
     return {"name": ":method", "string_match": {"exact": verb}}
+
+
+def _errors(shape: str, size: int, limits: Limits) -> Json:
+    """Return what the script for errors must know where the virtual host's word does not hold."""
+    if (shape, size) == ("native", limits.body):
+        return {}
+    return {scripts.NAME: scripts.context(shape=shape, limit_bytes=str(size))}
 
 
 def _token(method: Method) -> Json:

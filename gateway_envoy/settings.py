@@ -33,7 +33,7 @@ class GatewaySettings(CandelaSettings):
     gateway_tls_key: Path | None = Field(None, description="The private key of `gateway_tls_cert`, PEM.")
     gateway_access_log: str = Field(
         "",
-        description="File of the access log; `/dev/stdout` works. `logs/gateway-access.log` in the data folder if empty.",
+        description="File of the access log, such as `/dev/stdout`; `logs/gateway-access.log` in the data if empty.",
     )
     gateway_cors_origins: str = Field(
         "",

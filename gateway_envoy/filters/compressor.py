@@ -23,7 +23,7 @@ def build_gzip(config: GatewayConfig) -> Json:
 
 
 def build_brotli(config: GatewayConfig) -> Json:
-    """Return the filter for Brotli at a quality that costs about what gzip does."""
+    """Return the filter for Brotli at a quality that costs about what gzip does. It is taken when both are welcome."""
     library = {
         "@type": f"{_TYPES}.compression.brotli.compressor.v3.Brotli",
         "quality": 4,
@@ -31,7 +31,9 @@ def build_brotli(config: GatewayConfig) -> Json:
         "input_block_bits": 16,
         "chunk_size": 16384,
     }
-    return _compressor(config, BROTLI, "brotli", library)
+    brotli = _compressor(config, BROTLI, "brotli", library)
+    brotli["typed_config"]["choose_first"] = True
+    return brotli
 
 
 def _compressor(config: GatewayConfig, name: str, library: str, library_config: Json) -> Json:

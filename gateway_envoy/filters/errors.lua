@@ -38,7 +38,9 @@ local REPLIES = {
     message = "a token or an API key is needed in the header authorization, after the word Bearer" },
   { details = "jwt_authn_access_denied{Jwt_is_expired}", code = 16, reason = "TOKEN_EXPIRED",
     message = "the token has expired; refresh it" },
-  { details = "jwt_authn_access_denied", code = 16, reason = "TOKEN_INVALID", message = "the token does not hold" },
+  -- Envoy says 403 for a wrong audience: still it is not known who calls.
+  { details = "jwt_authn_access_denied", code = 16, reason = "TOKEN_INVALID", message = "the token does not hold",
+    answer = "401" },
   { details = "direct_response", http = "404", code = 5, grpc = 12, reason = "PATH_NOT_FOUND",
     message = "no method has this path" },
   { details = "direct_response", http = "405", code = 12, reason = "METHOD_NOT_ALLOWED",
@@ -230,6 +232,8 @@ local function shape_json(handle, reply, http)
   local delay = details:match('"retryDelay":"([%d.]+)s"')
   if delay then headers:replace("retry-after", tostring(math.ceil(tonumber(delay)))) end
   if http == "401" then challenge(headers, reason) end
+  -- The CORS filter leaves routes without a cluster alone; what they say is the same for everybody.
+  if reply and reply:sub(1, 15) == "direct_response" then headers:replace("access-control-allow-origin", "*") end
   buffer:setBytes(body)
 end
 
