@@ -38,8 +38,8 @@ class Outside:
     blinder: Blinder
 
 
-class _NotDoneYet(Exception):  # noqa: N818 - rolls a probe back; never leaves this file
-    """The request id is free."""
+class _NotDoneYet(Exception):
+    """The request id is free. Rolls the probe back and never leaves this file."""
 
 
 async def raise_replay(units: Units[UserTx], call: Call) -> None:

@@ -10,11 +10,18 @@ from services.kit.paging import Page, PageRequest
 from services.user.domain import accounts, sessions
 from services.user.domain.accounts import User
 from services.user.domain.audit import Action, Event, Outcome
-from services.user.domain.sessions import EndReason, RefreshToken, Session, SessionRules, Verdict
+from services.user.domain.sessions import (
+    Ended,
+    EndReason,
+    RefreshToken,
+    Revocation,
+    Session,
+    SessionRules,
+    Verdict,
+)
 from services.user.ports import AccessToken, UserTx
 from services.user.usecases.attempts import Attempt, Attempts, wrong_credentials
 from services.user.usecases.common import Outside, deny, signed_in, spread, throttle_key
-from services.user.usecases.ending import end_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class _Refusal:
     """Why a refresh token gets nothing, and what had to be revoked for it."""
 
     verdict: Verdict
-    revocations: tuple[sessions.Revocation, ...] = ()
+    revocations: tuple[Revocation, ...] = ()
 
 
 class SignIn:
@@ -108,9 +115,9 @@ class SignIn:
         await tx.sessions.update(session)
         return await self._grant(tx, user, session, now)
 
-    async def _stolen(self, tx: UserTx, session: Session, now: datetime) -> sessions.Revocation:
+    async def _stolen(self, tx: UserTx, session: Session, now: datetime) -> Revocation:
         subject = await tx.subjects.of(session.tenant, session.user)
-        revocation = await end_session(tx, session, EndReason.TOKEN_REUSED, now)
+        revocation = await _end(tx, session, EndReason.TOKEN_REUSED, now)
         event = Event(session.tenant, now, Action.REFRESH_REUSED, Outcome.DENIED, "", subject, session.id)
         await tx.audit.append(event)
         return revocation
@@ -136,7 +143,7 @@ class SignIn:
             session = await tx.sessions.get(caller.tenant, wanted, lock=True)
             if session is None or not session.living(now):
                 raise sessions.no_such_session()
-            revocation = await end_session(tx, session, EndReason.LOGGED_OUT, now)
+            revocation = await _end(tx, session, EndReason.LOGGED_OUT, now)
             subject = await tx.subjects.of(caller.tenant, caller.user)
             await tx.audit.append(
                 Event(caller.tenant, now, Action.SESSION_ENDED, Outcome.ALLOWED, subject, subject, session.id)
@@ -160,3 +167,11 @@ def _login_event(attempt: Attempt, now: datetime, grant: Grant | None, *, right:
         return Event(attempt.tenant, now, Action.LOGIN_SUCCEEDED, Outcome.ALLOWED, who, who, grant.session.id)
     reason = {"reason": "suspended" if right else "changed"}
     return Event(attempt.tenant, now, Action.LOGIN_FAILED, Outcome.DENIED, "", who, details=reason)
+
+
+async def _end(tx: UserTx, session: Session, reason: EndReason, now: datetime) -> Revocation:
+    """Mark a locked session as ended and put its revocation into the log that Redis is healed from."""
+    await tx.sessions.update(session.ended(reason, now))
+    revocation = Revocation(session.tenant, Ended.SESSION, session.id, now)
+    await tx.revocations.add([revocation])
+    return revocation

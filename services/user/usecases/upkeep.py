@@ -59,6 +59,8 @@ class Upkeep:
         async with self._outside.units.write() as tx:
             return Swept(
                 throttles=await tx.throttles.sweep(now - self._throttles.forget, self._throttles.unknown_kept),
-                sessions=await tx.sessions.sweep(now - _EXPIRED_KEPT, now - self._sessions.refresh_life),
+                sessions=await tx.sessions.sweep(
+                    now - _EXPIRED_KEPT, now - _EXPIRED_KEPT - self._sessions.refresh_life
+                ),
                 revocations=await tx.revocations.sweep(now - 2 * REVOCATIONS_MATTER),
             )

@@ -68,8 +68,8 @@ async def test_a_repeated_registration_returns_the_first_user(world: World) -> N
     once = await world.answer(call, lambda call: _register(world, call, "ada@example.com"))
     again = await world.answer(call, lambda call: _register(world, call, "ada@example.com"))
     assert once == again
+    other = replace(world.call(request_id="r1", body="eve"), method="/RegisterUser")
     with pytest.raises(AlreadyExists) as refused:
-        other = replace(world.call(request_id="r1", body="eve"), method="/RegisterUser")
         await world.answer(other, lambda call: _register(world, call, "eve@example.com"))
     assert refused.value.reason == "REQUEST_ID_REUSED"
 

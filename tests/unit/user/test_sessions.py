@@ -8,8 +8,9 @@ import pytest
 
 from services.kit.errors import CandelaError, NotFound
 from services.kit.paging import PageRequest
-from services.user.domain.accounts import State
+from services.user.domain.accounts import Role, State
 from services.user.domain.sessions import Ended, SessionRules
+from services.user.storage.tables import metadata
 from services.user.usecases.sessions import Grant
 from tests.unit.user.world import World, new_world
 
@@ -131,8 +132,6 @@ async def test_a_suspended_user_gets_no_new_tokens(world: World) -> None:
 
 
 async def test_new_tokens_carry_the_role_of_now(world: World) -> None:
-    from services.user.domain.accounts import Role
-
     user, grant = await world.signed_in()
     async with world.units.write() as tx:
         await tx.users.update(replace(user, role=Role.PRO))
@@ -142,8 +141,6 @@ async def test_new_tokens_carry_the_role_of_now(world: World) -> None:
 async def test_no_refresh_token_is_stored_as_it_is(small_world: World) -> None:
     _, grant = await small_world.signed_in()
     async with small_world.database.read_session() as session:
-        from services.user.storage.tables import metadata
-
         rows = [repr(row) for table in metadata.sorted_tables for row in await session.execute(table.select())]
     assert not any(grant.refresh_token in row or grant.access.text in row for row in rows)
 

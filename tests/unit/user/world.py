@@ -40,6 +40,7 @@ from services.user.usecases.upkeep import Upkeep
 
 PASSWORD = "correct horse battery staple"
 CHEAPEST_COST = 4
+SESSION_RULES, THROTTLE_RULES = SessionRules(), ThrottleRules()
 _numbers = itertools.count(1)
 
 
@@ -162,7 +163,7 @@ def change(*paths: str, etag: str = "", **values: str) -> ProfileChange:
 
 
 async def new_world(
-    database: Database, *, sessions: SessionRules = SessionRules(), throttles: ThrottleRules = ThrottleRules()
+    database: Database, *, sessions: SessionRules = SESSION_RULES, throttles: ThrottleRules = THROTTLE_RULES
 ) -> World:
     """Make the tables in an empty database and the use cases over it."""
     async with database.write_session() as session:
