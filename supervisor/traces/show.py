@@ -10,8 +10,10 @@ from supervisor.datadir import DataDir
 from supervisor.traces.store import StoredTraces, Trace, TraceStore
 from supervisor.traces.tree import Row, guide, rows
 
-_BAR_CELLS = 24
+_BAR_CELLS = 16
 _PLAIN_WIDTH = 180
+# How the names of spans of JSON requests begin: what follows is a path, and may have dots of its own.
+_VERBS = ("GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD ")
 
 
 def show_traces(data: DataDir, prefix: str, *, count: int) -> int:
@@ -51,7 +53,7 @@ def _print_list(console: Console, store: TraceStore, count: int) -> None:
     traces = store.latest(count)
     for trace in traces:
         status = Text("ERROR", style="red") if trace.failed else Text("ok", style="green")
-        root = f"{trace.root.service} {trace.root.name}"
+        root = f"{trace.root.service} {short_name(trace.root.name)}"
         when = local_time(trace.start).strftime("%H:%M:%S.%f")[:-3]
         took = milliseconds((trace.end - trace.start) / 1e6)
         table.add_row(when, Text(trace.trace_id, style="cyan"), Text(root), took, str(len(trace.spans)), status)
@@ -69,15 +71,15 @@ def print_tree(console: Console, trace: Trace, store: TraceStore) -> None:
         f"{len(trace.spans)} spans  {len(services)} services\n",
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("span", no_wrap=True, overflow="ellipsis", ratio=5)
+    table.add_column("span", no_wrap=True, overflow="ellipsis", min_width=24)
     table.add_column("service", no_wrap=True, style="magenta")
-    table.add_column("start", justify="right", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True, style="bold")
-    table.add_column("", no_wrap=True, style="blue")
-    table.add_column("", overflow="fold", ratio=4)
+    table.add_column("start", justify="right", no_wrap=True, min_width=9)
+    table.add_column("took", justify="right", no_wrap=True, min_width=8, style="bold")
+    table.add_column("", no_wrap=True, min_width=_BAR_CELLS, style="blue")
+    table.add_column("", overflow="fold", min_width=24)
     for row in rows(trace, store.linking_to(trace)):
-        name = Text.assemble((guide(row), "dim"), (row.span.name, "red" if row.span.failed else ""))
-        start = f"+{row.offset_ms:.1f} ms" if row.offset_ms >= 0 else f"{row.offset_ms:.1f} ms"
+        name = Text.assemble((guide(row), "dim"), (short_name(row.span.name), "red" if row.span.failed else ""))
+        start = f"{row.offset_ms:+.1f} ms"
         bar = waterfall(row.offset_ms, row.duration_ms, total)
         table.add_row(name, row.span.service, start, milliseconds(row.duration_ms), bar, _details(row))
     console.print(table)
@@ -90,6 +92,12 @@ def _details(row: Row) -> Text:
         text.append("  ")
     text.append("  ".join(f"{key}={value}" for key, value in row.attributes), style="dim")
     return text
+
+
+def short_name(name: str) -> str:
+    """Return the name of a call without its package: `OcrService/DetectText`. Other names stay as they are."""
+    package, dot, method = name.rpartition(".")
+    return method if dot and "/" in method and not package.startswith(_VERBS) else name
 
 
 def local_time(nanoseconds: int) -> datetime:

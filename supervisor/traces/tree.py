@@ -23,12 +23,11 @@ _SHOWN = {
     "candela.inference.batch_size": "batch",
     "candela.inference.failed_items": "failed",
     "candela.inference.queue_ms": "queue_ms",
-    "candela.inference.compute_ms": "compute_ms",
     "db.operation.name": "operation",
     "error.type": "error",
 }
-# Envoy's way to say that there is nothing to say.
-_NOTHING = ("", "-")
+# What says that there is nothing to say.
+_NOTHING = {("status", "OK"), ("failed", "0"), ("flags", "-")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ def _in_ring(span: SpanRecord, trace: Trace) -> bool:
 
 def _row(span: SpanRecord, last: tuple[bool, ...], start: int, note: str) -> Row:
     present = ((short, span.attributes.get(key, "")) for key, short in _SHOWN.items())
-    shown = tuple((short, value) for short, value in present if value not in _NOTHING)
+    telling = ((short, value) for short, value in present if value not in span.name and (short, value) not in _NOTHING)
+    shown = tuple((short, _rounded(value)) for short, value in telling)
     return Row(
         depth=len(last) - 1,
         last=last,
@@ -124,6 +124,13 @@ def _row(span: SpanRecord, last: tuple[bool, ...], start: int, note: str) -> Row
     )
 
 
+def _rounded(value: str) -> str:
+    """Return a number with many decimals with one; other texts as they are."""
+    whole, point, decimals = value.partition(".")
+    many = point and len(decimals) > 1 and whole.isdecimal() and decimals.isdecimal()
+    return f"{float(value):.1f}" if many else value
+
+
 def _note(span: SpanRecord, trace: Trace, *, foreign: bool) -> str:
     notes = []
     if foreign:
@@ -132,8 +139,6 @@ def _note(span: SpanRecord, trace: Trace, *, foreign: bool) -> str:
         notes.append(f"parent {span.parent_id[:8]} not received")
     if span.failed:
         notes.append(f"ERROR {span.status_message}".strip())
-    linked_traces = len({link.trace_id for link in span.links})
-    if span.links:
-        spans = f"{len(span.links)} span{'s' if len(span.links) > 1 else ''}"
-        notes.append(f"links {spans} of {linked_traces} trace{'s' if linked_traces > 1 else ''}")
+    if len(span.links) > 1:
+        notes.append(f"links {len(span.links)} spans of {len({link.trace_id for link in span.links})} traces")
     return ", ".join(notes)

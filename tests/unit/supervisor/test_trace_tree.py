@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
 
-from supervisor.traces.show import milliseconds, print_tree, waterfall
+from supervisor.traces.show import milliseconds, print_tree, short_name, waterfall
 from supervisor.traces.store import TraceStore
 from supervisor.traces.tree import Row, guide, rows
 from tests.unit.supervisor.spans import request, span, trace_id
@@ -68,8 +68,10 @@ def test_an_error_tells_its_message() -> None:
 
 
 def test_only_attributes_worth_the_room_are_shown() -> None:
-    (row,) = tree(span(1, 1, attributes={"thread.id": "7", "rpc.response.status_code": "OK", "response_flags": "-"}))
-    assert row.attributes == (("status", "OK"),)
+    boring = {"thread.id": "7", "rpc.response.status_code": "OK", "response_flags": "-"}
+    telling = {"candela.inference.queue_ms": "12.3456", "candela.inference.batch_size": "4", "http.url": "/v1/1.50"}
+    (row,) = tree(span(1, 1, attributes=boring | telling))
+    assert row.attributes == (("path", "/v1/1.50"), ("batch", "4"), ("queue_ms", "12.3"))
 
 
 def test_parents_in_a_ring_do_not_loop() -> None:
@@ -106,8 +108,21 @@ def test_durations_are_for_people(value: float, text: str) -> None:
     assert milliseconds(value) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("candela.inference.v1.OcrService/DetectText", "OcrService/DetectText"),
+        ("POST /v1/documents:recognize", "POST /v1/documents:recognize"),
+        ("GET /.well-known/jwks.json", "GET /.well-known/jwks.json"),
+        ("inference.batch", "inference.batch"),
+    ],
+)
+def test_names_of_calls_are_shown_without_their_package(name: str, short: str) -> None:
+    assert short_name(name) == short
+
+
 @given(st.floats(-10, 200), st.floats(0, 1000), st.floats(0, 100))
 def test_a_bar_always_has_the_same_width_and_at_least_one_cell(offset: float, duration: float, total: float) -> None:
     bar = waterfall(offset, duration, total)
-    assert len(bar) == 24
+    assert len(bar) == 16
     assert total == 0 or "━" in bar
