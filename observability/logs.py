@@ -18,7 +18,9 @@ from opentelemetry import trace
 
 Facts = Callable[[], Mapping[str, str]]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_OWN = frozenset({"timestamp", "level", "logger", "message", "trace_id", "span_id", "user_id", "request_id"})
+_OWN_IDS = frozenset({"trace_id", "span_id", "user_id", "request_id"})
+# Ends of lines to some readers, though not to JSON.
+_LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
 _SECRET_PARTS = ("password", "secret", "token", "authorization", "api_key", "credential", "cookie")
 _SENSITIVE_PARTS = ("measurement",)  # secret whatever their type: a body's measures are numbers
 _MASK = "***"
@@ -56,13 +58,14 @@ class JsonFormatter(logging.Formatter):
         for name, value in members.items():
             if name in _STANDARD:
                 continue
-            if name not in _OWN:
+            if name in _OWN_IDS:
+                line[name] = value or line[name]  # a line about a call that is no longer the current one
+            elif name not in line:
                 line[name] = masked(name, value)
-            elif value:  # a line about a call that is no longer the current one brings its own ids
-                line[name] = value
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(line)
+        written = _ENCODER.encode(line)
+        return written if written.isascii() else written.translate(_LINE_ENDS)
 
 
 def masked(name: str, value: Any) -> Any:

@@ -23,7 +23,7 @@ from opentelemetry.util.types import Attributes
 from observability import names
 
 _FLUSH_MILLISECONDS = 500  # a trace shows within a second
-_EXPORT_TIMEOUT_SECONDS = 2
+_EXPORT_TIMEOUT_SECONDS = 1
 _QUEUED_SPANS = 8192
 _BATCHED_SPANS = 512
 

@@ -143,7 +143,7 @@ def run(settings_type: type[S], compose: Compose[S]) -> None:
     settings are wrong. A second signal ends the drain at once.
     """
     settings = _read(settings_type)
-    start_logging(settings.log_level, facts=_call_facts)
+    start_logging(settings.log_level, facts=call_facts)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     telemetry = start_telemetry(settings.service_name, endpoint=settings.otlp, ratio=settings.trace_sampling_ratio)
@@ -187,7 +187,8 @@ async def _until_stopped(settings: S, compose: Compose[S], telemetry: Telemetry)
     _LOG.info("%s stopped", settings.service_name)
 
 
-def _call_facts() -> Mapping[str, str]:
+def call_facts() -> Mapping[str, str]:
+    """Return what a log line tells of the call being handled, nothing outside of one."""
     try:
         call = current_call()
     except CandelaError:  # a line that belongs to no call

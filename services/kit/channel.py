@@ -2,14 +2,17 @@
 
 A call on a channel waits a moment for its connection while the other side restarts, and is never sent twice: gRPC only
 re-sends what the other side cannot have seen. Several addresses are used in turn (round robin).
+
+The channel wraps gRPC's own instead of giving it interceptors: those cost a task a call, and one that answers
+with an iterator leaves a call behind whose destructor raises.
 """
 
 import asyncio
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
 
 import grpc
 from opentelemetry import trace
@@ -17,7 +20,7 @@ from opentelemetry import trace
 from services.kit.errors import Unavailable
 from services.kit.grpc_options import client_options
 from services.kit.identity import ServiceIdentity
-from services.kit.outgoing import Outgoing, OutgoingCalls, code_for
+from services.kit.outgoing import OutgoingCalls
 
 _CONNECT_SECONDS = 3.0
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
@@ -56,110 +59,115 @@ async def open_channel(
 
     Calls raise CandelaError: what the other service answered, Unavailable when it cannot be reached.
     """
-    calls = OutgoingCalls(callee, identity, tracer)
-    connection = _Connection()
-    interceptors = [kind(calls, connection) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
     target = target_of(addresses)
     options = client_options(_SERVICE_CONFIG)
     if len(addresses) > 1:
         options.append(("grpc.default_authority", callee))
     if credentials is None:
-        channel = grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+        inner = grpc.aio.insecure_channel(target, options=options)
     else:
-        channel = grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
-    connection.channel = channel
-    try:
-        yield channel
-    finally:
-        await channel.close()
+        inner = grpc.aio.secure_channel(target, credentials, options=options)
+    async with inner:
+        yield MeshChannel(inner, OutgoingCalls(callee, identity, tracer))
 
 
-class _Connection:
-    """Lets calls wait for a connection that is being made, instead of failing while the other side restarts."""
+class MeshChannel(grpc.aio.Channel):
+    """A channel whose calls carry trace, time and identity and raise our own errors.
 
-    channel: grpc.aio.Channel
+    A call with one reply is awaited; one with a stream of replies is iterated (`Replies`), and starts when it is.
+    """
 
-    async def ready(self, timeout: float | None) -> None:
+    def __init__(self, inner: grpc.aio.Channel, calls: OutgoingCalls) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def unary_unary(self, method: str, *serializers: Any, **options: Any) -> Any:
+        return self._single(method, self._inner.unary_unary(method, *serializers, **options))
+
+    def stream_unary(self, method: str, *serializers: Any, **options: Any) -> Any:
+        return self._single(method, self._inner.stream_unary(method, *serializers, **options))
+
+    def unary_stream(self, method: str, *serializers: Any, **options: Any) -> Any:
+        return self._many(method, self._inner.unary_stream(method, *serializers, **options))
+
+    def stream_stream(self, method: str, *serializers: Any, **options: Any) -> Any:
+        return self._many(method, self._inner.stream_stream(method, *serializers, **options))
+
+    def _single(self, method: str, proceed: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(
+            request: Any, *, timeout: float | None = None, metadata: Iterable[Any] | None = None, **options: Any
+        ) -> Any:
+            outgoing = self._calls.prepare(method, timeout, metadata)
+            with outgoing.under_way():
+                await self._connected(outgoing.timeout)
+                return await proceed(request, timeout=outgoing.timeout, metadata=outgoing.metadata, **options)
+
+        return call
+
+    def _many(self, method: str, proceed: Callable[..., Any]) -> Callable[..., "Replies"]:
+        def call(
+            request: Any, *, timeout: float | None = None, metadata: Iterable[Any] | None = None, **options: Any
+        ) -> Replies:
+            async def replies() -> AsyncGenerator[Any, None]:
+                outgoing = self._calls.prepare(method, timeout, metadata)
+                with outgoing.under_way():
+                    await self._connected(outgoing.timeout)
+                    stream = proceed(request, timeout=outgoing.timeout, metadata=outgoing.metadata, **options)
+                    try:
+                        async for reply in stream:
+                            yield reply
+                    finally:
+                        stream.cancel()  # does nothing to a stream that is over
+
+            return Replies(replies())
+
+        return call
+
+    async def _connected(self, timeout: float | None) -> None:
         """Return when connected; raises Unavailable after 3 s, or after `timeout` seconds if that is less."""
-        state = self.channel.get_state(try_to_connect=True)
+        state = self._inner.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return
         wait = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
         try:
             async with asyncio.timeout(wait):
                 while state is not grpc.ChannelConnectivity.READY:
-                    await self.channel.wait_for_state_change(state)
-                    state = self.channel.get_state(try_to_connect=True)
+                    await self._inner.wait_for_state_change(state)
+                    state = self._inner.get_state(try_to_connect=True)
         except TimeoutError:
             raise Unavailable("a part that the answer needs cannot be reached", retry_after=1.0) from None
 
+    async def close(self, grace: float | None = None) -> None:
+        await self._inner.close(grace)
 
-class _Interceptor:
-    """The work that the four shapes share. (grpc.aio takes a class that has all four shapes for its first one only.)"""
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._inner.get_state(try_to_connect)
 
-    def __init__(self, calls: OutgoingCalls, connection: _Connection) -> None:
-        self._calls = calls
-        self._connection = connection
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._inner.wait_for_state_change(last_observed_state)
 
-    async def _single(self, proceed: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any) -> Any:
-        """Make a call with one reply and return it done."""
-        outgoing = self._calls.prepare(details)
-        code = grpc.StatusCode.CANCELLED
-        try:
-            await self._connection.ready(outgoing.details.timeout)
-            call = await proceed(outgoing.details, request)
-            await call
-            code = grpc.StatusCode.OK
-            return call
-        except Exception as exc:
-            error = outgoing.failed(exc)
-            code = code_for(error) if error else grpc.StatusCode.UNKNOWN
-            if error is None or error is exc:
-                raise
-            raise error from exc
-        finally:
-            outgoing.finish(code)
+    async def channel_ready(self) -> None:
+        await self._inner.channel_ready()
 
-    async def _replies(
-        self, proceed: Callable[..., Any], details: grpc.aio.ClientCallDetails, request: Any
-    ) -> AsyncIterator[Any]:
-        """Make a call with a stream of replies and yield them; leaving the stream early cancels the call."""
-        outgoing: Outgoing = self._calls.prepare(details)
-        code, call = grpc.StatusCode.CANCELLED, None
-        try:
-            await self._connection.ready(outgoing.details.timeout)
-            call = await proceed(outgoing.details, request)
-            async for reply in call:
-                yield reply
-            code = grpc.StatusCode.OK
-        except Exception as exc:
-            error = outgoing.failed(exc)
-            code = code_for(error) if error else grpc.StatusCode.UNKNOWN
-            if error is None or error is exc:
-                raise
-            raise error from exc
-        finally:
-            if call is not None and code is grpc.StatusCode.CANCELLED:
-                with suppress(asyncio.CancelledError):
-                    call.cancel()
-            outgoing.finish(code)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
-class _UnaryUnary(_Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await self._single(continuation, client_call_details, request)
+class Replies:
+    """The replies of a call, one after the other. Leaving them before their end must be followed by `aclose`."""
 
+    def __init__(self, replies: AsyncGenerator[Any, None]) -> None:
+        self._replies = replies
 
-class _StreamUnary(_Interceptor, grpc.aio.StreamUnaryClientInterceptor):
-    async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return await self._single(continuation, client_call_details, request_iterator)
+    def __aiter__(self) -> Self:
+        return self
 
+    async def __anext__(self) -> Any:
+        return await anext(self._replies)
 
-class _UnaryStream(_Interceptor, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self._replies(continuation, client_call_details, request)
-
-
-class _StreamStream(_Interceptor, grpc.aio.StreamStreamClientInterceptor):
-    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return self._replies(continuation, client_call_details, request_iterator)
+    async def aclose(self) -> None:
+        """Cancel the call if it is not over; `contextlib.aclosing` does it at the end of a block."""
+        await self._replies.aclose()

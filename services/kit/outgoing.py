@@ -5,6 +5,8 @@ users gets the user's token passed on. Answers come back as errors of our own tr
 """
 
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,19 +33,30 @@ class Outgoing:
     """One call on its way: what to send, and its span, which `finish` ends."""
 
     info: MethodInfo
-    details: grpc.aio.ClientCallDetails
+    timeout: float | None
+    metadata: grpc.aio.Metadata
     span: trace.Span
     as_service: bool
     started: float
 
-    def failed(self, exc: BaseException) -> CandelaError | None:
-        """Return the error to raise for what the call raised, None when that should go on as it is."""
-        if isinstance(exc, grpc.RpcError):
-            return from_rpc_error(exc, as_service=self.as_service)
-        return exc if isinstance(exc, CandelaError) else None
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Make the call inside the block: its failure is raised as an error of our tree, its span and counts end."""
+        code = grpc.StatusCode.CANCELLED
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        except grpc.RpcError as exc:
+            error = from_rpc_error(exc, as_service=self.as_service)
+            code = code_of(error)
+            raise error from exc
+        except CandelaError as exc:
+            code = code_of(exc)
+            raise
+        finally:
+            self._finish(code)
 
-    def finish(self, code: grpc.StatusCode) -> None:
-        """End the span and count the call."""
+    def _finish(self, code: grpc.StatusCode) -> None:
         seconds = time.perf_counter() - self.started
         counter(names.CLIENT_REQUESTS).labels(self.info.service, self.info.method, code.name).inc()
         histogram(names.CLIENT_DURATION).labels(self.info.service, self.info.method).observe(seconds)
@@ -64,23 +77,16 @@ class OutgoingCalls:
         self._tracer = tracer
         self._methods = Methods()
 
-    def prepare(self, details: Any) -> Outgoing:
+    def prepare(self, path: str, timeout: float | None, metadata: Iterable[Any] | None) -> Outgoing:
         """Return the call to make; DeadlineExceeded when the call being handled has no time left."""
-        path = details.method  # bytes, whatever the type says
-        info = self._methods.get(path.decode() if isinstance(path, bytes) else path)
+        info = self._methods.get(path)
         call = _call_being_handled()
-        timeout = _time_left(details.timeout, call)
+        timeout = _time_left(timeout, call)
         authorization, as_service = self._authorization(info, call)
         attributes = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: info.name, names.SERVER_ADDRESS: self.callee}
         span = self._tracer.start_span(info.name, kind=SpanKind.CLIENT, attributes=attributes)
-        sent = grpc.aio.ClientCallDetails(
-            details.method,
-            timeout,
-            _metadata(details.metadata, authorization, span),
-            details.credentials,
-            details.wait_for_ready,
-        )
-        return Outgoing(info, sent, span, as_service, time.perf_counter())
+        sent = _metadata(metadata, authorization, span)
+        return Outgoing(info, timeout, sent, span, as_service, time.perf_counter())
 
     def _authorization(self, info: MethodInfo, call: Call | None) -> tuple[str, bool]:
         """Return what to send as `authorization`, and whether it is this service's own token."""
@@ -109,7 +115,7 @@ def _time_left(asked: float | None, call: Call | None) -> float | None:
     return remaining if asked is None else min(asked, remaining)
 
 
-def _metadata(given: grpc.aio.Metadata | None, authorization: str, span: trace.Span) -> grpc.aio.Metadata:
+def _metadata(given: Iterable[Any] | None, authorization: str, span: trace.Span) -> grpc.aio.Metadata:
     metadata = grpc.aio.Metadata(*(given or ()))
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
@@ -118,8 +124,3 @@ def _metadata(given: grpc.aio.Metadata | None, authorization: str, span: trace.S
     if authorization and metadata.get(AUTHORIZATION) is None:
         metadata.add(AUTHORIZATION, authorization)
     return metadata
-
-
-def code_for(error: CandelaError | None) -> grpc.StatusCode:
-    """Return the code that a call is counted under; None stands for a cancellation."""
-    return grpc.StatusCode.CANCELLED if error is None else code_of(error)

@@ -1,8 +1,8 @@
 """Prints `docs/configuration.md` from the settings types: `python -m services.kit.settings_docs [MODULE …]`.
 
-A settings type registers itself by being a subclass of CandelaSettings, so it is enough to import the modules that define
-them: without arguments, every `settings.py` one level inside the repository's packages. `--check FILE` compares instead
-and exits with status 1 when the file is not current.
+A settings type registers itself by being a subclass of CandelaSettings, so it is enough to import the modules that
+define them: without arguments, every `settings.py` one level inside the repository's packages. `--check FILE` compares
+instead and exits with status 1 when the file is not current.
 """
 
 import argparse
@@ -70,8 +70,8 @@ def section(kind: type[CandelaSettings]) -> str:
 
 
 def _is_news(kind: type[CandelaSettings], name: str, info: FieldInfo) -> bool:
-    inherited = [base.model_fields[name] for base in kind.__mro__[1:] if name in getattr(base, "model_fields", {})]
-    return not inherited or inherited[0].default != info.default
+    parents = [base for base in kind.__mro__[1:] if issubclass(base, CandelaSettings) and name in base.model_fields]
+    return not parents or parents[0].model_fields[name].default != info.default
 
 
 def _row(name: str, info: FieldInfo) -> str:

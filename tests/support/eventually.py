@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -12,7 +12,15 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 
 
-async def eventually(probe: Callable[[], T | Awaitable[T]], *, timeout: float = 5.0) -> T:
+@overload
+async def eventually(probe: Callable[[], Awaitable[T]], *, timeout: float = 5.0) -> T: ...
+
+
+@overload
+async def eventually(probe: Callable[[], T], *, timeout: float = 5.0) -> T: ...
+
+
+async def eventually(probe: Callable[[], Any], *, timeout: float = 5.0) -> Any:
     """Calls `probe` until it returns something true, and returns that.
 
     `probe` may be a coroutine function. An AssertionError in it counts as "not yet"; any other exception ends the wait.
@@ -24,7 +32,7 @@ async def eventually(probe: Callable[[], T | Awaitable[T]], *, timeout: float = 
         failure: AssertionError
         try:
             result = probe()
-            value: T = await result if inspect.isawaitable(result) else result
+            value = await result if inspect.isawaitable(result) else result
         except AssertionError as error:
             failure = error
         else:

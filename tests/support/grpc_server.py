@@ -129,8 +129,10 @@ async def running_server(
             limits=limits,
         )
         settings = settings or ServerSettings(listen="127.0.0.1:0", metrics_port=0, drain_seconds=1.0)
-        async with AsyncExitStack() as after_drain:  # calls in flight are to see how the drain treats them
-            async with serving(settings, bindings, pipeline, draining) as running:
-                channel = await after_drain.enter_async_context(grpc.aio.insecure_channel(running.address))
-                yield RunningServer(service, running, channel, keys, telemetry, exporter, draining)
+        async with (
+            AsyncExitStack() as after_drain,  # calls in flight are to see how the drain treats them
+            serving(settings, bindings, pipeline, draining) as running,
+        ):
+            channel = await after_drain.enter_async_context(grpc.aio.insecure_channel(running.address))
+            yield RunningServer(service, running, channel, keys, telemetry, exporter, draining)
     telemetry.close()

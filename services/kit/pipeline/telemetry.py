@@ -67,6 +67,7 @@ class Observation:
         "_tracer",
         "_wall",
         "principal",
+        "reported",
         "request_id",
         "span",
         "trace_id",
@@ -82,6 +83,7 @@ class Observation:
         self._parent: Context | None = _PROPAGATOR.extract(headers, Context()) if "traceparent" in headers else None
         self.principal: Principal | None = None
         self.request_id = ""
+        self.reported = False
         self.span = tracer.start_span(
             info.name, context=self._parent or Context(), kind=SpanKind.SERVER, attributes=self._attributes()
         )
@@ -109,6 +111,7 @@ class Observation:
         if self._log:
             self._log_line(code, seconds)
         self._end_span(code, description, seconds)
+        self.reported = True
 
     def _end_span(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
         span = self.span

@@ -29,12 +29,14 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def settings(**changes: Any) -> ServerSettings:
-    return ServerSettings(**({"listen": "127.0.0.1:0", "metrics_port": 0, "drain_seconds": 1.0} | changes))
+    values: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_port": 0, "drain_seconds": 1.0}
+    return ServerSettings(**(values | changes))
 
 
 @pytest.mark.parametrize("path", ["/kit_testing.v1.EchoService/None", "/no.Service/Method"])
 async def test_an_unknown_method_is_told_like_every_error(echo: EchoServer, path: str) -> None:
-    seen = await finish(echo.server.channel.unary_unary(path)(b"", timeout=5))
+    call: Any = echo.server.channel.unary_unary(path)
+    seen = await finish(call(b"", timeout=5))
     assert seen.code is grpc.StatusCode.UNIMPLEMENTED
     assert seen.info.reason == "UNIMPLEMENTED"
     span = await echo.server.last_span()
@@ -129,7 +131,7 @@ async def test_reflection_is_off_unless_asked_for(offered: bool) -> None:
 
 async def test_a_handler_that_is_not_asynchronous_is_refused(echo: EchoServer) -> None:
     class Blocking(Echo):
-        def Open(self, request: Any, context: Any) -> Any:  # type: ignore[override] # the mistake to find
+        def Open(self, request: Any, context: Any) -> Any:
             return request
 
     async with running_server(binding(Blocking())) as server:

@@ -59,7 +59,14 @@ def test_a_service_token_names_the_service_and_whom_it_acts_for(
 
 def _claims(clock: ManualClock, **changes: Any) -> dict[str, Any]:
     now = clock.now().timestamp()
-    claims = {"iss": "candela", "aud": "candela", "sub": "u1", "tenant": "t1", "sid": "s1", "role": "ADMIN"}
+    claims: dict[str, Any] = {
+        "iss": "candela",
+        "aud": "candela",
+        "sub": "u1",
+        "tenant": "t1",
+        "sid": "s1",
+        "role": "ADMIN",
+    }
     claims |= {"iat": now, "exp": int(now) + 900, "jti": "j"} | changes
     return {name: value for name, value in claims.items() if value is not None}
 
@@ -70,7 +77,8 @@ def _signed(keys: MeshKeys, clock: ManualClock, *, kid: str | None = None, **cha
 
 
 def _unsigned(keys: MeshKeys, clock: ManualClock) -> str:
-    return jwt.encode(_claims(clock), None, algorithm="none", headers={"kid": keys.user.kid})
+    no_key: Any = None
+    return jwt.encode(_claims(clock), no_key, algorithm="none", headers={"kid": keys.user.kid})
 
 
 def _hmac_with_public_key(keys: MeshKeys, clock: ManualClock) -> str:
