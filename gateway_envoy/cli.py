@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import yaml
 from pydantic import ValidationError
 
 from gateway_envoy.build import bootstrap, to_yaml
@@ -70,11 +69,9 @@ def _validate(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     old = options.file.read_text(encoding="utf-8")
     new = to_yaml(bootstrap(_config()))
-    if yaml.safe_load(old) == yaml.safe_load(new):
-        return 0
     lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), str(options.file), "these settings")
     sys.stdout.writelines(lines)
-    return 1
+    return int(old != new)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -62,6 +62,8 @@ class GatewaySettings(CandelaSettings):
                 f"CANDELA_GATEWAY_HOST={self.gateway_host} is reachable from other machines and needs TLS: "
                 "set CANDELA_GATEWAY_TLS_CERT and CANDELA_GATEWAY_TLS_KEY, or listen on 127.0.0.1"
             )
+        if not split(self.gateway_services):
+            raise ValueError("CANDELA_GATEWAY_SERVICES must name at least one service")
         if unknown := set(split(self.gateway_services)) - set(SERVICE_OFFSETS):
             raise ValueError(f"CANDELA_GATEWAY_SERVICES names services that do not exist: {', '.join(sorted(unknown))}")
         return self

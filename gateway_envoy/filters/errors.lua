@@ -227,6 +227,7 @@ local function shape_json(handle, reply, http)
   end
   headers:replace(":status", http)
   headers:replace("content-type", "application/json")
+  headers:replace("grpc-status", tostring(code)) -- for the access log; a good answer has it, too
   headers:remove("grpc-message")
   headers:remove("grpc-status-details-bin")
   local delay = details:match('"retryDelay":"([%d.]+)s"')

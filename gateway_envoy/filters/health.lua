@@ -41,13 +41,16 @@ function envoy_on_request(handle)
     local failing = verdict(handle)
     cached = { at = now, names = table.concat(failing, ",") }
   end
-  local status, body = "200", '{"status":"SERVING"}'
-  if cached.names ~= "" then
-    status = "503"
-    body = '{"error":{"code":503,"status":"UNAVAILABLE","message":"not healthy: ' .. cached.names:gsub(",", ", ")
-      .. '","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"UNAVAILABLE",'
-      .. '"domain":"candela.dev","metadata":{"services":"' .. cached.names .. '"}}]}}'
-  end
-  handle:respond({ [":status"] = status, ["content-type"] = "application/json", ["cache-control"] = "no-store",
-    ["access-control-allow-origin"] = "*" }, body)
+  handle:respond({ [":status"] = cached.names == "" and "200" or "503", ["content-type"] = "application/json",
+    ["cache-control"] = "no-store", ["access-control-allow-origin"] = "*" }, '{"status":"SERVING"}')
+end
+
+-- What a script answers from 400 on is rewritten like every reply of Envoy's own, so the text is put in here.
+function envoy_on_response(handle)
+  if handle:headers():get(":status") ~= "503" then return end
+  local buffer = handle:body(true)
+  handle:headers():remove("candela-reply")
+  buffer:setBytes('{"error":{"code":503,"status":"UNAVAILABLE","message":"not healthy: ' .. cached.names:gsub(",", ", ")
+    .. '","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"UNAVAILABLE",'
+    .. '"domain":"candela.dev","metadata":{"services":"' .. cached.names .. '"}}]}}')
 end

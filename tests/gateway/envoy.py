@@ -117,6 +117,7 @@ def running(config: GatewayConfig, folder: Path) -> Iterator[Envoy]:
     file.write_text(to_yaml(bootstrap(config)))
     log = file.with_suffix(".log")
     command = [str(require_binary("envoy")), "-c", str(file), "--concurrency", "1", "--disable-hot-restart"]
+    command += ["--file-flush-interval-msec", "50"]
     with log.open("wb") as output:
         process = subprocess.Popen([*command, "--log-level", "warning"], stdout=output, stderr=output)
     try:

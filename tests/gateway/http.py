@@ -1,5 +1,6 @@
 """HTTP as callers speak it, down to the bytes where a test needs that."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -62,10 +63,9 @@ def call(
     sent = {"content-type": "application/json"} if data is not None else {}
     connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT)
     try:
-        try:
+        # Refused before all was sent: the answer is there to be read, as HTTP libraries do.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, path, body=data, headers=sent | dict(headers or {}))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # Refused before all was sent: the answer is there to be read, as HTTP libraries do.
         return read(connection.getresponse())
     finally:
         connection.close()

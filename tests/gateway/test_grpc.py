@@ -7,13 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from tests.gateway.backend import refuse
 from tests.gateway.contract import PROBE
 from tests.gateway.gateway import Gateway
 from tests.gateway.http import Answer, call
+from tests.gateway.rpc import both_streams, code_of, reason_of, server_stream, unary
 
 
 @pytest.fixture
@@ -23,32 +22,18 @@ def channel(gateway: Gateway) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def ask(channel: grpc.Channel, method: str, request: bytes = b"", **options: Any) -> tuple[bytes, grpc.Call]:
-    """Calls a unary method with bytes; returns the answer's bytes and the call."""
-    answer, rpc = channel.unary_unary(f"/{PROBE}/{method}").with_call(
-        request, timeout=options.pop("timeout", 10), **options
-    )
-    return answer, rpc
-
-
-def refusal(channel: grpc.Channel, method: str, request: bytes = b"", **options: Any) -> tuple[grpc.StatusCode, str]:
+def refusal(channel: grpc.Channel, method: str, **options: Any) -> tuple[grpc.StatusCode, str]:
     """Calls a method that must fail; returns status and reason."""
     with pytest.raises(grpc.RpcError) as caught:
-        ask(channel, method, request, **options)
-    status = rpc_status.from_call(caught.value)
-    assert status is not None, caught.value
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert info.domain == "candela.dev"
-    assert status.message == caught.value.details()
-    return caught.value.code(), info.reason
+        unary(channel, method, **options)
+    return code_of(caught.value), reason_of(caught.value)
 
 
 def test_unary(gateway: Gateway, channel: grpc.Channel) -> None:
     gateway.probe.on("Echo", lambda request, _: gateway.reply(text=request.text))
-    answer, rpc = ask(channel, "Echo", gateway.echo(text="hello"))
+    answer, metadata = unary(channel, "Echo", gateway.echo(text="hello"))
     assert gateway.messages.type("candela.probe.v1.EchoReply").FromString(answer) == gateway.reply(text="hello")
-    assert len(dict(rpc.initial_metadata())["candela-trace-id"]) == 32
+    assert len(metadata["candela-trace-id"]) == 32
 
 
 def test_details_of_a_service_pass(gateway: Gateway, channel: grpc.Channel) -> None:
@@ -65,8 +50,8 @@ def test_unknown_method(gateway: Gateway, channel: grpc.Channel, method: str) ->
 def test_internal_services_are_not_at_the_edge(channel: grpc.Channel) -> None:
     for path in ("/candela.inference.v1.OcrService/DetectText", "/grpc.health.v1.Health/Check"):
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(path)(b"", timeout=10)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            unary(channel, path)
+        assert code_of(caught.value) is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_token_missing(channel: grpc.Channel) -> None:
@@ -84,9 +69,7 @@ def test_streams_both_ways(gateway: Gateway, channel: grpc.Channel) -> None:
             yield gateway.event(seq=number, delta=request.text)
 
     gateway.probe.on("Talk", talk)
-    answers = channel.stream_stream(f"/{PROBE}/Talk")(
-        iter([gateway.echo(text="a"), gateway.echo(text="b")]), timeout=10
-    )
+    answers = both_streams(channel, "Talk", [gateway.echo(text="a"), gateway.echo(text="b")])
     event = gateway.messages.type("candela.probe.v1.Event")
     assert [event.FromString(answer) for answer in answers] == [
         gateway.event(seq=0, delta="a"),
@@ -100,29 +83,26 @@ def test_stream_that_fails_after_its_first_message(gateway: Gateway, channel: gr
         refuse(grpc.StatusCode.DATA_LOSS, "DATA_LOSS")(None, context)
 
     gateway.probe.on("Generate", generate)
-    answers = channel.unary_stream(f"/{PROBE}/Generate")(b"", timeout=10)
+    answers = server_stream(channel, "Generate")
     assert next(answers)
     with pytest.raises(grpc.RpcError) as caught:
         next(answers)
-    assert caught.value.code() is grpc.StatusCode.DATA_LOSS
-    assert rpc_status.from_call(caught.value) is not None
+    assert code_of(caught.value) is grpc.StatusCode.DATA_LOSS
+    assert reason_of(caught.value) == "DATA_LOSS"
 
 
 def test_cancellation_reaches_the_service(gateway: Gateway, channel: grpc.Channel) -> None:
-    gone: list[bool] = []
-
     def generate(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        context.add_callback(lambda: (gone.append(True), gateway.probe.released.set()))
+        context.add_callback(gateway.probe.released.set)
         yield gateway.event(seq=1, delta="a")
         gateway.probe.released.wait(10)
 
     gateway.probe.released.clear()
     gateway.probe.on("Generate", generate)
-    answers = channel.unary_stream(f"/{PROBE}/Generate")(b"")
+    answers = server_stream(channel, "Generate")
     assert next(answers)
     answers.cancel()
     assert gateway.probe.released.wait(5)
-    assert gone == [True]
     gateway.probe.released.clear()
 
 
@@ -130,14 +110,14 @@ def test_message_of_33_mib(gateway: Gateway, channel: grpc.Channel) -> None:
     size = (32 << 20) + 1000
     gateway.probe.on("Upload", lambda request, _: gateway.reply(total_bytes=len(request.content)))
     request = gateway.messages("candela.probe.v1.UploadRequest", content=bytes(size)).SerializeToString()
-    answer, _ = ask(channel, "Upload", request, timeout=30)
-    assert gateway.messages.type("candela.probe.v1.EchoReply").FromString(answer).total_bytes == size
+    answer, _ = unary(channel, "Upload", request, timeout=30)
+    assert answer == gateway.reply(total_bytes=size).SerializeToString()
 
 
 def test_message_beyond_the_services_limit(gateway: Gateway, channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        ask(channel, "Upload", bytes(34 << 20), timeout=30)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        unary(channel, "Upload", bytes(34 << 20), timeout=30)
+    assert code_of(caught.value) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert gateway.probe.seen == []
 
 
