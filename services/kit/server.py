@@ -47,25 +47,25 @@ class _Recorder:
     """Stands in for a server to learn which methods a binding registers."""
 
     def __init__(self) -> None:
-        self.paths: list[str] = []
+        self.handlers: dict[str, Any] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[object]) -> None:
         """Is called by generated code too; add_registered_method_handlers has the same methods by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
-        self.paths += [f"/{service}/{method}" for method in handlers]
+        self.handlers |= {f"/{service}/{method}": handler for method, handler in handlers.items()}
 
 
-def paths_of(binding: Binding) -> list[str]:
-    """Return the paths `/package.Service/Method` of a binding's methods."""
+def handlers_of(binding: Binding) -> dict[str, Any]:
+    """Return a binding's handlers by their paths `/package.Service/Method`."""
     recorder = _Recorder()
     binding.add(binding.servicer, recorder)
-    return recorder.paths
+    return recorder.handlers
 
 
 def foreign_rules(bindings: Iterable[Binding]) -> dict[str, Access]:
     """Return the rules that bindings state for contracts of others, by service."""
-    return {path.split("/")[1]: b.access for b in bindings if b.access is not None for path in paths_of(b)}
+    return {path.split("/")[1]: b.access for b in bindings if b.access is not None for path in handlers_of(b)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,11 @@ async def serving(
     """Serve inside the block, then drain: NOT_SERVING, no new calls, calls in flight finish within `drain_seconds`.
 
     `draining` is set when that begins, so that endless streams can end; `cut_short` ends the wait. Raises StartError
-    when a method has no access rule or the port is taken.
+    when a method has no access rule or is not asynchronous, and when the port is taken.
     """
-    services = _checked_services(bindings, pipeline)
-    server = grpc.aio.server(interceptors=[PipelineInterceptor(pipeline)], options=server_options(settings))
+    interceptor = PipelineInterceptor(pipeline)
+    services = _checked_services(bindings, pipeline, interceptor)
+    server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
     health = Health(draining)
     for binding in bindings:
         binding.add(binding.servicer, server)
@@ -121,14 +122,20 @@ async def _drain(server: grpc.aio.Server, seconds: float, cut_short: asyncio.Eve
         if cut_short.is_set():
             await server.stop(None)
     await stopping
+    await asyncio.sleep(0)  # the last calls report themselves in the loop's next turn
 
 
-def _checked_services(bindings: Sequence[Binding], pipeline: Pipeline) -> list[str]:
-    paths = [path for binding in bindings for path in paths_of(binding)]
-    closed = [path[1:] for path in paths if pipeline.methods.get(path).access is None]
+def _checked_services(bindings: Sequence[Binding], pipeline: Pipeline, interceptor: PipelineInterceptor) -> list[str]:
+    handlers = {path: handler for binding in bindings for path, handler in handlers_of(binding).items()}
+    closed = [path[1:] for path in handlers if pipeline.methods.get(path).access is None]
     if closed:
         raise StartError(f"no valid access option in the contract of {', '.join(closed)}")
-    return list(dict.fromkeys(path.split("/")[1] for path in paths))
+    try:
+        for path, handler in handlers.items():
+            interceptor.wrap(path, handler)
+    except TypeError as exc:
+        raise StartError(str(exc)) from exc
+    return list(dict.fromkeys(path.split("/")[1] for path in handlers))
 
 
 def _add_infrastructure(server: grpc.aio.Server, settings: ServerSettings, health: Health, services: list[str]) -> None:

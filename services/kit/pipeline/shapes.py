@@ -71,9 +71,11 @@ class Shapes:
         return stream_stream
 
     def _asynchronous(self, behaviour: Behaviour | None) -> Behaviour:
-        if behaviour is None or not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
-            raise TypeError(f"the handler of {self._info.name} is not asynchronous")
-        return behaviour
+        if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
+            return behaviour
+        if getattr(behaviour, "__module__", "").endswith("_pb2_grpc"):  # inherited from the generated servicer
+            return _not_here
+        raise TypeError(f"the handler of {self._info.name} is not asynchronous")
 
     def _replying(self, behaviour: Behaviour | None) -> Callable[[Any, StreamContext, Outbox], Awaitable[None]]:
         handle = self._asynchronous(behaviour)
@@ -136,6 +138,10 @@ class Shapes:
             await _tell(context, error, seen.trace_id, outbox)
         finally:
             seen.finish(_final(code, context), description)
+
+
+async def _not_here(_request: Any, _context: Any) -> None:
+    raise Unimplemented("this mesh does not have this method")
 
 
 async def _tell(context: Any, error: CandelaError, trace_id: str, outbox: Outbox | None) -> None:

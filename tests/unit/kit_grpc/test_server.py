@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from services.kit.server import StartError
+from services.kit.server import Binding, StartError
 from services.kit.settings import ServerSettings
 from tests.support.eventually import eventually
 from tests.support.grpc_server import running_server
 from tests.unit.kit_grpc.conftest import EchoServer
 from tests.unit.kit_grpc.echo import Echo, binding, pb_grpc
-from tests.unit.kit_grpc.shapes import finish, invoke
+from tests.unit.kit_grpc.shapes import SHAPES, finish, invoke
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -129,14 +129,25 @@ async def test_reflection_is_off_unless_asked_for(offered: bool) -> None:
     assert seen.code is (grpc.StatusCode.OK if offered else grpc.StatusCode.UNIMPLEMENTED)
 
 
-async def test_a_handler_that_is_not_asynchronous_is_refused(echo: EchoServer) -> None:
+async def test_a_handler_that_is_not_asynchronous_is_refused_at_the_start() -> None:
     class Blocking(Echo):
         def Open(self, request: Any, context: Any) -> Any:
             return request
 
-    async with running_server(binding(Blocking())) as server:
-        seen = await invoke(pb_grpc.EchoServiceStub(server.channel), "Open", "x")
-    assert seen.code is not grpc.StatusCode.OK
+    with pytest.raises(StartError, match="EchoService/Open is not asynchronous"):
+        async with running_server(binding(Blocking())):
+            pytest.fail("it started")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_method_that_the_servicer_does_not_have_is_unimplemented(shape: str) -> None:
+    bare = Binding(pb_grpc.add_EchoServiceServicer_to_server, pb_grpc.EchoServiceServicer())
+    async with running_server(bare) as server:
+        seen = await invoke(pb_grpc.EchoServiceStub(server.channel), shape, "x", metadata=server.as_user())
+        refused = await invoke(pb_grpc.EchoServiceStub(server.channel), shape, "x")
+    assert seen.code is grpc.StatusCode.UNIMPLEMENTED
+    assert seen.info.reason == "UNIMPLEMENTED"
+    assert refused.code is grpc.StatusCode.UNAUTHENTICATED
 
 
 def _certificate(folder: Path) -> dict[str, Path]:
