@@ -20,6 +20,7 @@ _PYTHON_ROOTS = (
     "gateway_envoy",
     "inference_server",
     "observability",
+    "openapi",
     "scripts",
     "services",
     "supervisor",
