@@ -13,8 +13,8 @@ from rapidocr.ch_ppocr_det.utils import DBPostProcess
 from inference_server.models.device import Runtime
 from inference_server.models.model import ModelCard, run_prepared
 from inference_server.models.picture import Picture
-from inference_server.models.sessions import open_session
-from inference_server.models.tensors import Pixels, fill_planes
+from inference_server.models.sessions import frugal, open_session
+from inference_server.models.tensors import Pixels, Scaling, fill_planes
 from inference_server.models.text import Corner, Region
 from inference_server.models.weights import Weights
 from services.kit.errors import CandelaError
@@ -29,6 +29,9 @@ WEIGHTS = Weights(
 _SHORT_SIDE = 736
 _LONG_SIDE = 2000
 _STRIDE = 32
+# PaddleOCR trains its detectors with ImageNet's statistics. rapidocr feeds them -1 … 1, and then a page with a single
+# short line on it comes back empty.
+_IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # A picture longer than eight times its other side is widened with its own edge to this proportion: the network was
 # trained on pages and photographs, and on strips it misses the text.
 _MAX_ASPECT = 8
@@ -69,7 +72,7 @@ class TextDetection:
 
     def warm_up(self) -> None:
         session, _ = self._loaded()
-        session.run(None, {"x": np.zeros((1, 3, 1760, 1248), dtype=np.float32)})
+        session.run(None, {"x": np.zeros((1, 3, 1760, 1248), dtype=np.float32)}, frugal(self._runtime))
 
     def bucket(self, item: Picture) -> tuple[int, int]:
         """Return the tensor's (width, height)."""
@@ -84,8 +87,8 @@ class TextDetection:
         width, height = frames[0].tensor
         tensor = np.empty((len(pictures), 3, height, width), dtype=np.float32)
         for planes, pixels, frame in zip(tensor, pictures, frames, strict=True):
-            fill_planes(planes, _padded(pixels, frame), width, height)
-        maps = session.run(None, {"x": tensor})[0]
+            fill_planes(planes, _padded(pixels, frame), width, height, _IMAGENET)
+        maps = session.run(None, {"x": tensor}, frugal(self._runtime))[0]
         return [
             _regions(boxes, maps[index : index + 1], pixels, frame)
             for index, (pixels, frame) in enumerate(zip(pictures, frames, strict=True))

@@ -1,4 +1,4 @@
-"""From pictures to the float tensors of PP-OCR: resized, in BGR planes, scaled to -1 … 1."""
+"""From pictures to the float tensors of PP-OCR: resized, in BGR planes, scaled as each network was trained."""
 
 from dataclasses import dataclass
 
@@ -35,15 +35,30 @@ class Pixels:
         return cls(flat.reshape(picture.height, picture.width, picture.format.channels), picture.format)
 
 
-def fill_planes(out: npt.NDArray[np.float32], pixels: Pixels, width: int, height: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a network expects of its planes: (value / 255 - mean) / deviation, in the order of the planes."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+# The recognition and orientation networks: -1 … 1.
+SYMMETRIC = Scaling((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def fill_planes(
+    out: npt.NDArray[np.float32], pixels: Pixels, width: int, height: int, scaling: Scaling = SYMMETRIC
+) -> None:
     """Write `pixels`, resized to width × height, into the upper left corner of `out` (3, H, W); the rest is untouched.
 
-    The values are those of rapidocr's own pre-processing, bit for bit; it works on one picture at a time and through a
-    float64 copy of it, which costs five times as much.
+    With SYMMETRIC the values are those of rapidocr's own pre-processing, bit for bit; it works on one picture at a time
+    and through a float64 copy of it, which costs five times as much.
     """
     resized = cv2.resize(np.ascontiguousarray(pixels.array), (width, height), interpolation=cv2.INTER_LINEAR)
     resized = resized.reshape(height, width, pixels.format.channels)  # OpenCV drops the axis of a single channel
     region = out[:, :height, :width]
-    for plane, channel in zip(region, _BLUE_GREEN_RED[pixels.format], strict=True):
-        np.multiply(resized[:, :, channel], np.float32(2 / 255), out=plane)
-    region -= np.float32(1)
+    channels = zip(region, _BLUE_GREEN_RED[pixels.format], scaling.mean, scaling.deviation, strict=True)
+    for plane, channel, mean, deviation in channels:
+        np.multiply(resized[:, :, channel], np.float32(1 / (255 * deviation)), out=plane)
+        plane -= np.float32(mean / deviation)
