@@ -11,7 +11,7 @@ from inference_server.models import ctc, placement
 from inference_server.models.device import Runtime
 from inference_server.models.model import ModelCard, run_prepared
 from inference_server.models.ppocr_orientation import LineOrientation
-from inference_server.models.sessions import open_session
+from inference_server.models.sessions import frugal, open_session
 from inference_server.models.tensors import Pixels, fill_planes
 from inference_server.models.text import Line, LineCrop, compose
 from inference_server.models.weights import Weights, WeightsError
@@ -118,7 +118,7 @@ class TextRecognition:
     def _scores(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._session is None:
             raise RuntimeError("the recognition model is used before load()")
-        scores: npt.NDArray[np.float32] = self._session.run(None, {"x": tensor})[0]
+        scores: npt.NDArray[np.float32] = self._session.run(None, {"x": tensor}, frugal(self._runtime))[0]
         return scores
 
 
