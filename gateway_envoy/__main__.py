@@ -2,7 +2,7 @@
 
 import sys
 
-from gateway_envoy.cli import main
+from gateway_envoy.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

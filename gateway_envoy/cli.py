@@ -21,6 +21,11 @@ from gateway_envoy.settings import DOCUMENTS, GatewaySettings, resolve
 GOLDEN: Final = Path(__file__).parent / "golden" / "default.yaml"
 
 
+def run() -> int:
+    """Run as the console script."""
+    return main(sys.argv[1:])
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; return 0 when all is well, 1 when a comparison or Envoy says no, 2 for wrong settings."""
     options = _parser().parse_args(arguments)
@@ -106,7 +111,7 @@ def validate(text: str) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        command = [_envoy(), "--mode", "validate", "-c", file.name, "--log-level", "error"]
+        command = [_envoy(), "--mode", "validate", "-c", file.name, "--log-level", "warning"]
         return subprocess.run(command, check=False).returncode
 
 

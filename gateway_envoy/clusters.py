@@ -9,12 +9,13 @@ from gateway_envoy.limits import MIB, Limits, duration
 TRACES: Final = "otlp"
 ADMIN: Final = "admin"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TLS_SOCKET: Final = "envoy.transport_sockets.tls"
 _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
 def clusters(config: GatewayConfig) -> list[Json]:
     """Return all clusters."""
-    servers = [_server(upstream, config.limits) for upstream in config.upstreams]
+    servers = [{**_server(upstream, config.limits), **_mesh_tls(config)} for upstream in config.upstreams]
     admin = {**_base(ADMIN, (config.admin,)), "connect_timeout": duration(config.limits.connect)}
     return [*servers, *_traces(config), admin]
 
@@ -55,9 +56,11 @@ _OUTLIERS: Final[Json] = {
 def _base(name: str, endpoints: tuple[Address, ...]) -> Json:
     """Return name and endpoints; addresses are resolved by DNS when one of them is a name."""
     hosts = [{"endpoint": {"address": endpoint.envoy()}} for endpoint in endpoints]
+    by_name = not all(_is_ip(endpoint.host) for endpoint in endpoints)
     return {
         "name": name,
-        "type": "STATIC" if all(_is_ip(endpoint.host) for endpoint in endpoints) else "STRICT_DNS",
+        # A name that has both families would be two servers; many listen on one of them only, mostly this one.
+        **({"type": "STRICT_DNS", "dns_lookup_family": "V4_PREFERRED"} if by_name else {"type": "STATIC"}),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
     }
 
@@ -104,6 +107,25 @@ def _health_check(limits: Limits) -> Json:
     }
 
 
+def _mesh_tls(config: GatewayConfig) -> Json:
+    """Return mutual TLS to the services; each must show a certificate for the DNS name it is reached by."""
+    if config.mesh_tls is None:
+        return {}
+    own = {"tls_certificates": [config.mesh_tls.own.envoy()]} if config.mesh_tls.own else {}
+    context = {
+        "@type": _TLS,
+        "auto_host_sni": True,
+        "auto_sni_san_validation": True,
+        "common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+            "alpn_protocols": ["h2"],
+            "validation_context": {"trusted_ca": {"filename": str(config.mesh_tls.authorities)}},
+            **own,
+        },
+    }
+    return {"transport_socket": {"name": _TLS_SOCKET, "typed_config": context}}
+
+
 def _traces(config: GatewayConfig) -> list[Json]:
     if config.traces is None:
         return []
@@ -111,7 +133,7 @@ def _traces(config: GatewayConfig) -> list[Json]:
     tls: Json = {}
     if config.traces.tls:
         context = {"@type": _TLS, "sni": address.host, "common_tls_context": _SYSTEM_TRUST}
-        tls = {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+        tls = {"transport_socket": {"name": _TLS_SOCKET, "typed_config": context}}
     return [
         {
             **_base(TRACES, (address,)),
@@ -122,4 +144,4 @@ def _traces(config: GatewayConfig) -> list[Json]:
     ]
 
 
-_SYSTEM_TRUST: Final[Json] = {"validation_context": {"system_root_certs": {}}}
+_SYSTEM_TRUST: Final[Json] = {"alpn_protocols": ["h2"], "validation_context": {"system_root_certs": {}}}

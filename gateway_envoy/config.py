@@ -73,10 +73,22 @@ class StaticFile:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The edge's certificate chain and its key, PEM files."""
+    """A certificate chain and its key, PEM files."""
 
     certificate: Path
     key: Path
+
+    def envoy(self) -> Json:
+        """Return Envoy's form."""
+        return {"certificate_chain": {"filename": str(self.certificate)}, "private_key": {"filename": str(self.key)}}
+
+
+@dataclass(frozen=True, slots=True)
+class MeshTls:
+    """How services beyond this machine are reached: whom to believe, and what to show (mutual TLS)."""
+
+    authorities: Path
+    own: Tls | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,9 @@ class GatewayConfig:
     """Part of new traces that is recorded, 0 to 1."""
     documents: tuple[StaticFile, ...] = ()
     tls: Tls | None = None
+    """The edge's certificate; plain HTTP without."""
+    mesh_tls: MeshTls | None = None
+    """How the services are reached; plain without, which only loopback may be."""
     cors_origins: tuple[str, ...] = ()
     """Origins that browsers may call from, exactly; empty for any port of this machine."""
     limits: Limits = field(default_factory=Limits)

@@ -98,15 +98,11 @@ def _filter(manager: Json) -> Json:
 def _filter_chain(manager: Json, config: GatewayConfig) -> Json:
     if config.tls is None:
         return {"filters": [_filter(manager)]}
-    certificate = {
-        "certificate_chain": {"filename": str(config.tls.certificate)},
-        "private_key": {"filename": str(config.tls.key)},
-    }
     context = {
         "@type": _TLS,
         "common_tls_context": {
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
-            "tls_certificates": [certificate],
+            "tls_certificates": [config.tls.envoy()],
             "alpn_protocols": ["h2", "http/1.1"],
         },
     }

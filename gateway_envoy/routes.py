@@ -16,6 +16,10 @@ _INT64_MAX: Final = 2**63 - 1
 _OPENAI: Final = "/openai/"
 # Documents are for everybody. The CORS filter leaves what the gateway answers itself alone, so the route says it.
 _READABLE: Final[Json] = {"header": {"key": "access-control-allow-origin", "value": "*"}}
+_NO_STORE: Final[Json] = {
+    "header": {"key": "cache-control", "value": "no-store"},
+    "append_action": "ADD_IF_ABSENT",
+}
 _PREFLIGHT: Final = "access-control-request-method"
 
 
@@ -63,6 +67,8 @@ def route_configuration(config: GatewayConfig) -> Json:
                     cors.NAME: cors.policy(config),
                     scripts.NAME: scripts.context(shape="native", limit_bytes=str(config.limits.body)),
                 },
+                # Answers are one caller's, some hold tokens (RFC 6750): nobody on the way may keep them.
+                "response_headers_to_add": [_NO_STORE],
                 "routes": [
                     *(_grpc_route(method, config.limits) for method in config.methods),
                     _grpc_unknown(),
@@ -179,12 +185,16 @@ def _health_route(path: str) -> Json:
 
 
 def _document_route(document: StaticFile) -> Json:
-    header = {"key": "content-type", "value": document.content_type}
+    kind = {"key": "content-type", "value": document.content_type}
+    cache = {"key": "cache-control", "value": "public, max-age=300"}
     return {
         "name": f"GET {document.path}",
         "match": {"path": document.path, "headers": [_verb("GET")]},
         "direct_response": {"status": 200, "body": {"filename": str(document.file)}},
-        "response_headers_to_add": [_READABLE, {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        "response_headers_to_add": [
+            _READABLE,
+            *({"header": one, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for one in (kind, cache)),
+        ],
         **_untraced(),
         **_answered_here(),
     }

@@ -1,16 +1,15 @@
 """The gateway's start-up settings and how they become a GatewayConfig."""
 
-import ipaddress
 from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, model_validator
 
-from gateway_envoy.config import Address, GatewayConfig, StaticFile, Tls, TraceReceiver, Upstream
+from gateway_envoy.config import Address, GatewayConfig, MeshTls, StaticFile, Tls, TraceReceiver, Upstream
 from gateway_envoy.contract import Access, read_contract
 from gateway_envoy.limits import Limits
 from services.kit.ports_plan import SERVICE_OFFSETS
-from services.kit.settings import CandelaSettings
+from services.kit.settings import CandelaSettings, is_loopback
 
 _LOOPBACK: Final = "127.0.0.1"
 DOCUMENTS: Final = (
@@ -46,6 +45,11 @@ class GatewaySettings(CandelaSettings):
     gateway_stream_idle_seconds: float = Field(
         90.0, gt=0, description="Longest silence on a stream, in seconds. Above the services' heartbeat."
     )
+    tls_ca: Path | None = Field(
+        None, description="Certificate authorities of the mesh, PEM: services are then reached by TLS, by DNS names."
+    )
+    tls_cert: Path | None = Field(None, description="The certificate the gateway shows to services (mutual TLS), PEM.")
+    tls_key: Path | None = Field(None, description="The private key of `tls_cert`, PEM.")
     user_endpoints: str = Field("", description="Where the user service is: `host:port` separated by commas.")
     payment_endpoints: str = Field("", description="Where the payment service is.")
     recognition_endpoints: str = Field("", description="Where the recognition service is.")
@@ -55,9 +59,11 @@ class GatewaySettings(CandelaSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if bool(self.gateway_tls_cert) != bool(self.gateway_tls_key):
-            raise ValueError("CANDELA_GATEWAY_TLS_CERT and CANDELA_GATEWAY_TLS_KEY go together: one of them is missing")
-        if not self.gateway_tls_cert and not ipaddress.ip_address(self.gateway_host).is_loopback:
+        for name in ("gateway_tls", "tls"):
+            if bool(getattr(self, f"{name}_cert")) != bool(getattr(self, f"{name}_key")):
+                names = f"CANDELA_{name.upper()}_CERT and CANDELA_{name.upper()}_KEY"
+                raise ValueError(f"{names} go together: one of them is missing")
+        if not self.gateway_tls_cert and not is_loopback(f"{self.gateway_host}:0"):
             raise ValueError(
                 f"CANDELA_GATEWAY_HOST={self.gateway_host} is reachable from other machines and needs TLS: "
                 "set CANDELA_GATEWAY_TLS_CERT and CANDELA_GATEWAY_TLS_KEY, or listen on 127.0.0.1"
@@ -70,10 +76,16 @@ class GatewaySettings(CandelaSettings):
 
     def upstreams(self) -> tuple[Upstream, ...]:
         """Return the deployed servers; raises ValueError for an address that is none."""
-        return tuple(
+        found = tuple(
             Upstream(name, tuple(Address.parse(one) for one in self._endpoints(name)))
             for name in split(self.gateway_services)
         )
+        far = [
+            one.host for upstream in found for one in upstream.endpoints if not is_loopback(f"{one.host}:{one.port}")
+        ]
+        if far and not self.tls_ca:
+            raise ValueError(f"{far[0]} is on another machine: services there are reached by TLS, set CANDELA_TLS_CA")
+        return found
 
     def _endpoints(self, name: str) -> tuple[str, ...]:
         return split(str(getattr(self, f"{name}_endpoints"))) or (f"{_LOOPBACK}:{self.ports.service(name)}",)
@@ -84,6 +96,10 @@ class GatewaySettings(CandelaSettings):
             unary=self.gateway_unary_seconds,
             stream_idle=self.gateway_stream_idle_seconds,
         )
+
+
+def _tls(certificate: Path | None, key: Path | None) -> Tls | None:
+    return Tls(certificate, key) if certificate and key else None
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -105,7 +121,6 @@ def resolve(
     ports = settings.ports
     upstreams = settings.upstreams()
     deployed = {upstream.name for upstream in upstreams}
-    tls = (settings.gateway_tls_cert, settings.gateway_tls_key)
     return GatewayConfig(
         edge=Address(settings.gateway_host, ports.edge),
         internal=Address(_LOOPBACK, ports.internal),
@@ -119,7 +134,8 @@ def resolve(
         traces=TraceReceiver.parse(settings.otlp) if settings.otlp else None,
         sampling=settings.trace_sampling_ratio,
         documents=documents,
-        tls=Tls(tls[0], tls[1]) if tls[0] and tls[1] else None,
+        tls=_tls(settings.gateway_tls_cert, settings.gateway_tls_key),
+        mesh_tls=MeshTls(settings.tls_ca, _tls(settings.tls_cert, settings.tls_key)) if settings.tls_ca else None,
         cors_origins=split(settings.gateway_cors_origins),
         limits=settings.limits(),
     )

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
 
+from gateway_envoy.config import Tls
 from tests.gateway.contract import Messages
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
@@ -36,6 +37,8 @@ class Backend:
     name: str
     messages: Messages
     port: int = 0
+    tls: Tls | None = None
+    """Certificate and key; callers must then show a certificate that this one signed: itself."""
     seen: list[Seen] = field(default_factory=list)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     released: threading.Event = field(default_factory=threading.Event)
@@ -47,7 +50,14 @@ class Backend:
         server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
         server.add_generic_rpc_handlers(tuple(self._handlers()))
         health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self.tls is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            certificate = self.tls.certificate.read_bytes()
+            pair = (self.tls.key.read_bytes(), certificate)
+            credentials = grpc.ssl_server_credentials([pair], certificate, require_client_auth=True)
+            self.port = server.add_secure_port(address, credentials)
         assert self.port
         server.start()
         self._server = server

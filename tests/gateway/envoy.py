@@ -98,7 +98,10 @@ def gateway_config(
         edge=Address(HOST, edge),
         internal=Address(HOST, internal),
         admin=Address(HOST, admin),
-        upstreams=tuple(Upstream(backend.name, (Address(HOST, backend.port),)) for backend in backends),
+        upstreams=tuple(
+            Upstream(backend.name, (Address("localhost" if backend.tls else HOST, backend.port),))
+            for backend in backends
+        ),
         methods=tuple(method for method in methods if method.access is not Access.SERVICE),
         mesh_methods=methods,
         descriptor_set=descriptor_set,

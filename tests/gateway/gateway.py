@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_envoy.config import Address
+from gateway_envoy.config import Address, Tls
 from gateway_envoy.config import TraceReceiver as Receiver
 from tests.gateway.backend import Backend
 from tests.gateway.contract import Messages
@@ -25,10 +25,10 @@ class Workshop:
     issuer: Issuer
 
     @contextmanager
-    def gateway(self, *names: str, **changes: Any) -> Iterator["Gateway"]:
+    def gateway(self, *names: str, backend_tls: Tls | None = None, **changes: Any) -> Iterator["Gateway"]:
         """Runs a gateway with a backend for each name until the end of the block."""
         with ExitStack() as stack:
-            backends = [Backend(name, self.messages) for name in names]
+            backends = [Backend(name, self.messages, tls=backend_tls) for name in names]
             for backend in backends:
                 backend.start()
                 stack.callback(backend.stop)

@@ -19,11 +19,12 @@ from cryptography.x509.oid import NameOID
 from gateway_envoy import cli
 from gateway_envoy.build import bootstrap, to_yaml
 from gateway_envoy.cli import GOLDEN, golden_text, main, validate
-from gateway_envoy.config import Address, GatewayConfig, Tls, TraceReceiver, Upstream
+from gateway_envoy.config import Address, GatewayConfig, MeshTls, Tls, TraceReceiver, Upstream
 from gateway_envoy.contract import ContractError, read_contract
 from gateway_envoy.paths import parse_template
 from gateway_envoy.settings import DOCUMENTS, GatewaySettings, resolve
 from tests.gateway.gateway import Workshop
+from tests.gateway.http import call
 from tests.support.binaries import requires_binary
 
 
@@ -69,6 +70,9 @@ def test_envoy_accepts_every_option(tmp_path: Path) -> None:
         otlp_endpoint="https://collector.example.org",
         user_endpoints="user-1.example.org:9000,user-2.example.org:9000",
         inference_endpoints="10.0.0.1:9000,10.0.0.2:9000",
+        tls_ca=certificate,
+        tls_cert=certificate,
+        tls_key=key,
         port_base=20000,
     )
     assert validate(to_yaml(bootstrap(replace(config, documents=())))) == 0
@@ -107,6 +111,8 @@ def test_document_that_is_not_there_has_no_route(
         ({"gateway_services": "user,cinema"}, "cinema"),
         ({"gateway_services": ""}, "at least one"),
         ({"user_endpoints": "nonsense"}, "host:port"),
+        ({"user_endpoints": "user.example.org:9000"}, "CANDELA_TLS_CA"),
+        ({"tls_cert": "cert.pem"}, "CANDELA_TLS_KEY go together"),
         ({"otlp_endpoint": "ftp://a:1"}, "http"),
         ({"gateway_unary_seconds": 0}, "greater than 0"),
     ],
@@ -137,7 +143,8 @@ def test_no_receiver_no_tracing() -> None:
 
 
 def test_names_are_resolved_and_addresses_are_not() -> None:
-    built = bootstrap(configuration(user_endpoints="user.example.org:1", recognition_endpoints="10.0.0.1:1,10.0.0.2:1"))
+    endpoints = {"user_endpoints": "user.example.org:1", "recognition_endpoints": "10.0.0.1:1,10.0.0.2:1"}
+    built = bootstrap(configuration(**endpoints, tls_ca="ca.pem"))
     kinds = {cluster["name"]: cluster["type"] for cluster in built["static_resources"]["clusters"]}
     assert (kinds["user"], kinds["recognition"]) == ("STRICT_DNS", "STATIC")
 
@@ -221,6 +228,21 @@ def test_tls(workshop: Workshop, tmp_path: Path) -> None:
             client.post(url, json={"text": "a"})
 
 
+def test_mutual_tls_to_services(workshop: Workshop, tmp_path: Path) -> None:
+    """The service asks for a certificate, and the gateway for one with the name it dialled."""
+    certificate, key = self_signed(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    mesh = MeshTls(certificate, Tls(certificate, key))
+    with workshop.gateway("probe", "user", mesh_tls=mesh, backend_tls=Tls(certificate, key)) as gateway:
+        assert call(gateway.port, "POST", "/v1/probes:echo", {"text": "a"}).status == 200
+        foreign, foreign_key = self_signed(other)
+        gateway.probe.stop()
+        gateway.probe.tls = Tls(foreign, foreign_key)
+        gateway.probe.start()
+        assert call(gateway.port, "POST", "/v1/probes:echo", {"text": "a"}).status == 503
+
+
 def test_upstream_of_config() -> None:
-    upstream = configuration(user_endpoints="a.example.org:1, b.example.org:2").upstreams[0]
+    upstream = configuration(user_endpoints="a.example.org:1, b.example.org:2", tls_ca="ca.pem").upstreams[0]
     assert upstream == Upstream("user", (Address("a.example.org", 1), Address("b.example.org", 2)))

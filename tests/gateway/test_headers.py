@@ -1,11 +1,13 @@
 """What of a request's headers reaches the services, and which headers answers carry."""
 
 import gzip
+import re
 
+import grpc
 import pytest
 
 from tests.gateway.gateway import Gateway
-from tests.gateway.http import call, send_raw
+from tests.gateway.http import RawConnection, call, send_raw
 from tests.support.eventually import eventually_sync
 
 FORGED = {
@@ -90,14 +92,27 @@ def test_trace_context_continues(gateway: Gateway) -> None:
 
 
 def test_one_trace_header_on_every_answer(gateway: Gateway) -> None:
-    for verb, path in (
-        ("GET", "/v1/nothing"),
-        ("GET", "/healthz"),
-        ("GET", "/openapi.json"),
-        ("POST", "/v1/probes:echo"),
-    ):
-        values = call(gateway.port, verb, path).headers["candela-trace-id"]
-        assert len(values) == 32
+    """Also where the service names the trace in its trailers, which become headers of JSON answers."""
+
+    def named(_: object, context: grpc.ServicerContext) -> object:
+        context.send_initial_metadata((("candela-trace-id", "of-the-service"),))
+        context.set_trailing_metadata((("candela-trace-id", "of-the-service"),))
+        return gateway.reply()
+
+    gateway.probe.on("Echo", named)
+    for path in ("POST /v1/probes:echo", "GET /v1/nothing", "GET /healthz", "GET /openapi.json", "GET /v1/users/me"):
+        with RawConnection(gateway.port) as connection:
+            connection.send(f"{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
+            text = connection.until_closed()
+        assert len(re.findall(rb"candela-trace-id: [0-9a-f]{32}\r\n", text)) == text.count(b"candela-trace-id:") == 1
+
+
+def test_answers_are_not_stored(gateway: Gateway) -> None:
+    gateway.probe.on("Generate", lambda _, __: iter([gateway.event(seq=1, delta="a")]))
+    for path in ("/v1/probes:echo", "/v1/probes:generate"):
+        assert call(gateway.port, "POST", path, {"text": "a"}).headers["cache-control"] == "no-store"
+    assert call(gateway.port, "GET", "/healthz").headers["cache-control"] == "no-store"
+    assert "max-age" in call(gateway.port, "GET", "/openapi.json").headers["cache-control"]
 
 
 def test_answers_say_little_about_the_inside(gateway: Gateway) -> None:
