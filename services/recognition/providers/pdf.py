@@ -94,8 +94,8 @@ class PdfDocument:
     async def _exchange(self, payload: bytes) -> bytes:
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101  opened with a pipe above
-        # A worker that died shows at the read below, with the better message.
-        with suppress(ConnectionError):
+        # A worker that died shows at the read below, with the better message. (uvloop says RuntimeError by then.)
+        with suppress(ConnectionError, RuntimeError):
             stdin.write(struct.pack(">I", len(payload)))
             stdin.write(payload)
             await stdin.drain()
