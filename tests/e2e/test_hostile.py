@@ -4,6 +4,7 @@ import base64
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 
 import jwt
 import pytest
@@ -28,11 +29,11 @@ def claims_65k() -> bytes:
 
 
 @pytest.fixture
-def ada(mesh: Mesh) -> Edge:
+def ada(mesh: Mesh) -> Iterator[Edge]:
     """Somebody new, signed in."""
-    edge = Edge(mesh.edge)
-    edge.sign_up()
-    return edge
+    with Edge(mesh.edge) as edge:
+        edge.sign_up()
+        yield edge
 
 
 @pytest.fixture(autouse=True)

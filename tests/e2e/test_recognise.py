@@ -1,6 +1,7 @@
 """The whole way of one document: from bytes at the edge to words with places, in the history of one user only."""
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,11 +16,11 @@ def placed_words(answer: dict[str, object]) -> list[dict[str, object]]:
 
 
 @pytest.fixture
-def ada(mesh: Mesh) -> Edge:
+def ada(mesh: Mesh) -> Iterator[Edge]:
     """Somebody new, signed in."""
-    edge = Edge(mesh.edge)
-    edge.sign_up()
-    return edge
+    with Edge(mesh.edge) as edge:
+        edge.sign_up()
+        yield edge
 
 
 def test_a_printed_page_comes_back_as_its_words_in_order_with_boxes_and_confidence(ada: Edge) -> None:
