@@ -148,6 +148,9 @@ class UserTx(Tx, Protocol):
 class Hasher(Protocol):
     """Slow password hashes, made off the event loop, a bounded number at a time."""
 
+    def admit(self) -> None:
+        """Raise ResourceExhausted (OVERLOADED) when so many hashes wait that another would wait too long."""
+
     async def hash(self, password: str) -> bytes:
         """Return the salted hash of a password; InvalidArgument beyond 72 bytes."""
 

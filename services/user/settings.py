@@ -28,6 +28,9 @@ class UserSettings(ServerSettings):
     user_hash_threads: int = Field(
         0, ge=0, le=64, description="How many passwords are hashed at the same time; one per core if 0."
     )
+    user_hash_waiting: int = Field(
+        100, ge=1, description="How many passwords may wait to be hashed; further log-ins are told to come back."
+    )
     user_refresh_days: float = Field(
         30.0, gt=0, description="Life of a session since its last refresh, in days; also of a refresh token."
     )

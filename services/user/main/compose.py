@@ -35,7 +35,7 @@ from services.user.usecases.sessions import SignIn
 from services.user.usecases.upkeep import Upkeep
 
 ENVELOPE_KEY = "envelope.key"
-_COUNT_SECONDS = 15.0
+_COUNT_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 
 
@@ -48,7 +48,7 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
         gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
-        hasher = BcryptHasher(settings.user_bcrypt_cost, settings.user_hash_threads)
+        hasher = BcryptHasher(settings.user_bcrypt_cost, settings.user_hash_threads, settings.user_hash_waiting)
         stack.callback(hasher.close)
         units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock, Envelope([envelope_key])))
         outside = Outside(

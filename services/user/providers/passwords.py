@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import bcrypt
 
+from services.kit.errors import ResourceExhausted
 from services.user.domain.accounts import PASSWORD_MAX_BYTES, check_password
 
 T = TypeVar("T")
@@ -18,12 +19,22 @@ T = TypeVar("T")
 class BcryptHasher:
     """Hashes and checks. bcrypt lets other threads run meanwhile; calls beyond `threads` wait their turn."""
 
-    def __init__(self, cost: int = 12, threads: int = 0) -> None:
-        """Take bcrypt's cost (each step doubles the time; 12 is about 0.25 s) and threads, 0 for one per core."""
+    def __init__(self, cost: int = 12, threads: int = 0, most_waiting: int = 100) -> None:
+        """Take bcrypt's cost (each step doubles the time; 12 is about 0.25 s) and threads, 0 for one per core.
+
+        `admit` refuses while `most_waiting` hashes are being made or wait.
+        """
         self._cost = cost
+        self._most_waiting = most_waiting
+        self._waiting = 0
         self._executor = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="bcrypt")
         # Nobody's password, hashed at the same cost: what an unknown user's password is compared with.
         self._nobody = bcrypt.hashpw(secrets.token_bytes(32), bcrypt.gensalt(cost))
+
+    def admit(self) -> None:
+        if self._waiting >= self._most_waiting:
+            message = "too many passwords are being checked; try again"
+            raise ResourceExhausted(message, reason="OVERLOADED", retry_after=1.0)
 
     async def hash(self, password: str) -> bytes:
         check_password(password)
@@ -36,7 +47,11 @@ class BcryptHasher:
         return right and known is not None and len(secret) <= PASSWORD_MAX_BYTES
 
     async def _apart(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        finally:
+            self._waiting -= 1
 
     def close(self) -> None:
         """Let the threads end; hashes that nobody began are dropped."""

@@ -24,6 +24,7 @@ class Accounts:
         accounts.check_password(wanted.password)
         call = self._outside.blinder.blinded(call)
         await raise_replay(self._outside.units, call)
+        self._outside.hasher.admit()
         password_hash = await self._outside.hasher.hash(wanted.password)
         now = self._outside.clock.now()
         user = User(
@@ -80,11 +81,11 @@ class Accounts:
     async def delete(self, call: Call, user_id: str) -> None:
         """Erase the caller's account and everything that says who it was; its tokens end everywhere."""
         caller = await own_account(self._outside, call, user_id)
-        now = self._outside.clock.now()
-        gone = Revocation(caller.tenant, Ended.USER, caller.user, now)
         async with self._outside.units.write(call) as tx:
             if await tx.users.get(caller.tenant, caller.user, lock=True) is None:
                 raise no_such_user()
+            now = self._outside.clock.now()  # under the lock: later than any log-in that got a token before this
+            gone = Revocation(caller.tenant, Ended.USER, caller.user, now)
             subject = await tx.subjects.of(caller.tenant, caller.user)
             await tx.sessions.delete_all(caller.tenant, caller.user)
             await tx.throttles.clear(caller.tenant, throttle_key(caller.user, None, ""))

@@ -30,6 +30,7 @@ class Passwords:
         caller = await own_account(self._outside, call, user_id)
         call = self._outside.blinder.blinded(call)
         await raise_replay(self._outside.units, call)
+        self._outside.hasher.admit()
         async with self._attempts.turns.one(f"u:{caller.user}"):
             attempt = await self._attempts.begin_own(caller.tenant, caller.user)
             user = await self._attempts.check(attempt, current, Action.PASSWORD_WRONG, caller.session)

@@ -53,6 +53,7 @@ class SignIn:
     async def log_in(self, identifier_text: str, password: str, device: str) -> Grant:
         """Open a session; Unauthenticated, ResourceExhausted or PermissionDenied as the contract says."""
         identifier = accounts.identifier(identifier_text)
+        self._outside.hasher.admit()  # before the attempt is counted: being busy is not the caller's failure
         async with self._attempts.turns.one(throttle_key("", identifier, identifier_text)):
             attempt = await self._attempts.begin(DEFAULT_TENANT, identifier, identifier_text)
             user = await self._attempts.check(attempt, password, Action.LOGIN_FAILED)

@@ -18,7 +18,7 @@ from services.kit.errors import (
 )
 from services.user.domain.accounts import Registration, Role, User
 from services.user.domain.sessions import Ended
-from services.user.storage.tables import metadata
+from services.user.storage.tables import THROTTLES, metadata
 from tests.unit.user.world import PASSWORD, World, change
 
 
@@ -203,6 +203,8 @@ async def test_erasure_leaves_nothing_of_the_person(world: World) -> None:
     for _ in range(2):  # the second one is a replay
         await world.answer(call, lambda call: world.accounts.delete(call, "me"))
     assert [(gone.kind, gone.id) for gone in world.revoker.published] == [(Ended.USER, user.id)]
+    async with world.database.read_session() as session:
+        assert (await session.execute(THROTTLES.select())).all() == []
     for needle in ("ada@example.com", "4915112345678", "ada_l", "Ada"):
         assert needle not in await _everything(world)
     with pytest.raises(NotFound):

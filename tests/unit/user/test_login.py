@@ -12,8 +12,9 @@ from services.kit.clock import ManualClock
 from services.kit.errors import CandelaError, PermissionDenied, ResourceExhausted, Unauthenticated
 from services.user.domain.accounts import Identifier, IdentifierKind, State, identifier
 from services.user.domain.throttling import Throttle, ThrottleRules, fresh
+from services.user.providers.passwords import BcryptHasher
 from services.user.usecases.sessions import Grant
-from tests.unit.user.world import PASSWORD, World, new_world, seconds
+from tests.unit.user.world import CHEAPEST_COST, PASSWORD, World, new_world, seconds
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,9 @@ class _Watching:
 
     def __init__(self, asked: list[bytes | None]) -> None:
         self._asked = asked
+
+    def admit(self) -> None:
+        """Everybody is."""
 
     async def hash(self, password: str) -> bytes:
         return b""
@@ -178,6 +182,21 @@ async def test_waiting_for_a_turn_leaves_nothing_behind(small_world: World) -> N
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(result, Grant) for result in done] == [True, False, True, True]
     assert small_world.attempts.turns._turns == {}
+
+
+async def test_being_busy_is_no_failure_of_the_caller(small_world: World) -> None:
+    await small_world.register("ada@example.com")
+    busy = BcryptHasher(CHEAPEST_COST, threads=1, most_waiting=2)
+    small_world.sign_in._outside = small_world.accounts._outside = replace(small_world.outside, hasher=busy)
+    hashing = [asyncio.create_task(busy.hash("x")) for _ in range(2)]
+    await asyncio.sleep(0)
+    for _ in range(6):
+        assert (await _failure(small_world, "ada@example.com", PASSWORD)).reason == "OVERLOADED"
+    with pytest.raises(ResourceExhausted):
+        await small_world.register("eve@example.com")
+    await asyncio.gather(*hashing)
+    await small_world.log_in("ada@example.com")
+    busy.close()
 
 
 async def test_suspension_is_told_only_to_who_has_the_password(world: World) -> None:

@@ -95,6 +95,15 @@ async def test_twenty_refreshes_at_once_all_get_tokens_of_one_generation(world: 
     assert len({grant.refresh_token for grant in grants}) == 20
 
 
+async def test_a_refresh_at_the_same_time_does_not_undo_an_end(world: World) -> None:
+    user = await world.register()
+    for _ in range(15):
+        grant = await world.log_in(user.email)
+        refresh, end = world.sign_in.refresh(grant.refresh_token), world.sign_in.end(world.call(user), grant.session.id)
+        await asyncio.gather(refresh, end, return_exceptions=True)
+        assert await world.sessions(user) == []
+
+
 async def test_a_session_ends_by_itself(world: World) -> None:
     user, first = await world.signed_in()
     world.clock.advance(timedelta(days=30))
