@@ -9,6 +9,7 @@ from pathlib import Path
 import bcrypt
 import jwt
 import pytest
+from prometheus_client import REGISTRY
 
 from services.kit.call import Call
 from services.kit.clock import ManualClock, SystemClock
@@ -19,6 +20,7 @@ from services.kit.tokens import TokenVerifier
 from services.user.domain.accounts import Role, User
 from services.user.domain.sessions import SessionRules, opened
 from services.user.providers.blinding import KeyedBlinder
+from services.user.providers.gauges import ActiveUsersGauge
 from services.user.providers.passwords import BcryptHasher
 from services.user.providers.tokens import RandomRefreshSecrets, SignedAccessTokens
 
@@ -122,3 +124,8 @@ def test_blinding_keeps_equal_requests_equal_and_hides_what_they_hash() -> None:
     assert one.blinded(replace(call, fingerprint=b"")).fingerprint == b""
     with pytest.raises(ValueError, match="16 bytes"):
         KeyedBlinder(b"short")
+
+
+def test_active_users_are_shown_under_the_promised_name() -> None:
+    ActiveUsersGauge().show(3)
+    assert REGISTRY.get_sample_value("active_users_total") == 3
