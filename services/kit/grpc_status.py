@@ -20,10 +20,12 @@ DOMAIN: Final = "candela.dev"
 STATUS_TRAILER: Final = "grpc-status-details-bin"
 TRACE_TRAILER: Final = "candela-trace-id"
 
-_MAX_VIOLATIONS = 16  # a client's limit on all trailers together is 8 KiB by default
-_MAX_TEXT = 240
-_MAX_MESSAGE = 1024
-_MAX_METADATA = 16
+# In bytes. Stock clients take 8 KiB of trailers: the message goes twice (once with every byte as three), the rest once,
+# with four bytes for three.
+_MAX_MESSAGE = 320
+_MAX_TEXT = 200
+_MAX_METADATA = 1024
+_MAX_VIOLATIONS = 2560
 
 CODES: Final[dict[type[e.CandelaError], grpc.StatusCode]] = {
     e.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -69,8 +71,7 @@ def code_from_number(number: int) -> grpc.StatusCode:
 def to_status(error: e.CandelaError, trace_id: str = "") -> status_pb2.Status:
     """Return the status that tells a caller about `error`; `trace_id` lets us find the call."""
     status = status_pb2.Status(code=code_of(error).value[0], message=_cut(error.message, _MAX_MESSAGE))
-    metadata = {_cut(k, 64): _cut(v) for k, v in list(error.metadata.items())[:_MAX_METADATA]}
-    _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    _add(status, _error_info(error))
     if error.violations:
         _add(status, _bad_request(error))
     if error.retry_after is not None:
@@ -82,14 +83,26 @@ def to_status(error: e.CandelaError, trace_id: str = "") -> status_pb2.Status:
     return status
 
 
+def _error_info(error: e.CandelaError) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo(reason=_cut(error.reason), domain=DOMAIN)
+    room = _MAX_METADATA
+    for name, value in ((_cut(name), _cut(value)) for name, value in error.metadata.items()):
+        room -= len(name.encode()) + len(value.encode())
+        if room < 0:
+            break
+        info.metadata[name] = value
+    return info
+
+
 def _bad_request(error: e.CandelaError) -> error_details_pb2.BadRequest:
-    violations = [
-        error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(one.field), description=_cut(one.description), reason=_cut(one.rule)
-        )
-        for one in error.violations[:_MAX_VIOLATIONS]
-    ]
-    return error_details_pb2.BadRequest(field_violations=violations)
+    """Return as many violations as fit, the first ones."""
+    bad = error_details_pb2.BadRequest()
+    for one in error.violations:
+        bad.field_violations.add(field=_cut(one.field), description=_cut(one.description), reason=_cut(one.rule))
+        if bad.ByteSize() > _MAX_VIOLATIONS:
+            del bad.field_violations[-1]
+            break
+    return bad
 
 
 def _add(status: status_pb2.Status, detail: Any) -> None:
@@ -97,7 +110,11 @@ def _add(status: status_pb2.Status, detail: Any) -> None:
 
 
 def _cut(text: str, limit: int = _MAX_TEXT) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return `text` in at most `limit` bytes of UTF-8, an ellipsis at the end when some is missing."""
+    raw = text.encode("utf-8", "replace")  # a lone surrogate cannot travel
+    if len(raw) <= limit:
+        return raw.decode("utf-8")
+    return raw[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
 def from_status(status: status_pb2.Status, *, as_service: bool = False) -> e.CandelaError:

@@ -1,6 +1,8 @@
 """Errors to statuses and back."""
 
+import base64
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from candela.error.v1 import error_reason_pb2
 from services.kit import errors as e
 from services.kit.grpc_status import CODES, STATUS_TRAILER, code_of, from_rpc_error, from_status, to_status
+from tests.unit.kit_grpc.conftest import EchoServer
+from tests.unit.kit_grpc.shapes import invoke
 
 
 def everything_below(kind: type[e.CandelaError]) -> set[type[e.CandelaError]]:
@@ -36,7 +40,7 @@ def test_a_subclass_has_the_code_of_its_parent() -> None:
     assert code_of(e.CandelaError("x")) is grpc.StatusCode.INTERNAL
 
 
-texts = st.text(max_size=50)
+texts = st.text(max_size=20)
 violations = st.builds(e.FieldViolation, field=texts, description=texts, rule=texts)
 
 
@@ -63,11 +67,24 @@ def test_an_error_survives_the_way_there_and_back(
     assert (back.violations, back.retry_after) == (tuple(found), retry_after)
 
 
-def test_a_status_fits_into_trailers_however_wrong_the_request_is() -> None:
-    found = [e.FieldViolation("f" * 1000, "d" * 1000, "r" * 1000) for _ in range(500)]
-    metadata = {f"k{number}": "v" * 5000 for number in range(100)}
-    status = to_status(e.InvalidArgument("m" * 50_000, violations=found, metadata=metadata))
-    assert status.ByteSize() < 24 * 1024
+@pytest.mark.parametrize("letter", ["x", "错", "\ud800"])
+def test_a_status_fits_into_a_stock_clients_trailers(letter: str) -> None:
+    found = [e.FieldViolation(letter * 1000, letter * 1000, letter * 1000) for _ in range(500)]
+    metadata = {f"{letter * 40}{number}": letter * 5000 for number in range(100)}
+    status = to_status(
+        e.InvalidArgument(letter * 50_000, violations=found, metadata=metadata, retry_after=1.0), "0" * 32
+    )
+    text = len(quote(status.message))
+    assert text + len(base64.b64encode(status.SerializeToString())) < 7.5 * 1024
+    bad = next(error_details_pb2.BadRequest.FromString(d.value) for d in status.details if "BadRequest" in d.type_url)
+    assert len(bad.field_violations) >= 3
+
+
+async def test_the_largest_error_reaches_a_stock_client(echo: EchoServer) -> None:
+    items = [{"count": -1}] * 5000
+    seen = await invoke(echo.stub, "Open", "错" * 5000, items=items)
+    assert seen.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert seen.info.reason == "INVALID_ARGUMENT"
 
 
 class Failed(grpc.RpcError):

@@ -1,5 +1,7 @@
 """Settings: where they come from, what they refuse, and the page made from them."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -120,3 +122,11 @@ def test_the_page_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert settings_docs.main(["services.kit.settings"]) == 0
     page.write_text(capsys.readouterr().out, encoding="utf-8")
     assert settings_docs.main(["services.kit.settings", "--check", str(page)]) == 0
+
+
+def test_the_documentation_is_current() -> None:
+    # In a process of its own: this one knows the settings types of tests, too.
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "services.kit.settings_docs", "--check", "docs/configuration.md"]
+    checked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
