@@ -35,9 +35,10 @@ generate: build/.generated ## make code and descriptor sets from protos/
 
 # A directory is newer when a file in it came or went.
 build/.generated: $(shell find protos -name '*.proto' -o -type d) buf.yaml buf.gen.yaml requirements/run.txt \
-		scripts/generate.py scripts/protoc_gen_grpc_python.py | venv-run
+		scripts/generate.py scripts/protoc_gen_grpc_python.py $(wildcard openapi/*.py) | venv-run
 	@touch $@.begun # what changes while it runs is newer than this
 	@$(PYTHON_IN_VENV) -m scripts.generate
+	@$(PYTHON_IN_VENV) -m openapi build
 	@mv $@.begun $@
 
 lint: venv-dev generate ## ruff, mypy --strict, buf lint/format/breaking, import contracts
