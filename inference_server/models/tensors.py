@@ -61,4 +61,4 @@ def fill_planes(
     channels = zip(region, _BLUE_GREEN_RED[pixels.format], scaling.mean, scaling.deviation, strict=True)
     for plane, channel, mean, deviation in channels:
         np.multiply(resized[:, :, channel], np.float32(1 / (255 * deviation)), out=plane)
-        plane -= np.float32(mean / deviation)
+        np.subtract(plane, np.float32(mean / deviation), out=plane)

@@ -86,6 +86,14 @@ def test_an_empty_page_has_no_text() -> None:
     assert good(line).words == ()
 
 
+def test_one_short_line_on_a_large_page_is_found() -> None:
+    short = printed_page("Pillow", 12, words=["Hello", "world."])
+    (found,) = detection().run([picture(short.image)])
+    (region,) = good(found)
+    assert region.corners[0][0] == pytest.approx(short.lines[0][0].left, abs=12)
+    assert region.corners[1][0] == pytest.approx(short.lines[0][-1].right, abs=12)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000), (40, 900)])
 def test_odd_shapes_are_answered(size: tuple[int, int]) -> None:
     odd = picture(Image.new("RGB", size, "white"))
