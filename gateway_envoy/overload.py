@@ -17,7 +17,8 @@ _MIB_AS_POWER_OF_TWO: Final = 20
 def overload_manager(limits: Limits) -> Json:
     """Return the overload manager: the fuller the heap, the harder the measures."""
     return {
-        "refresh_interval": "0.25s",
+        # Short: what arrives between two looks is what the heap may overshoot by.
+        "refresh_interval": "0.05s",
         # Requests that buffer a MiB or more are accounted for, so that the largest can be found.
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": _MIB_AS_POWER_OF_TWO},
         "resource_monitors": [
@@ -37,7 +38,10 @@ def overload_manager(limits: Limits) -> Json:
                 {"scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95}},
             ),
             _action("envoy.overload_actions.disable_http_keepalive", {"threshold": {"value": 0.9}}),
-            _action("envoy.overload_actions.stop_accepting_requests", {"threshold": {"value": 0.95}}),
+            _action("envoy.overload_actions.stop_accepting_requests", {"threshold": {"value": 0.9}}),
+        ],
+        "loadshed_points": [
+            _action("envoy.load_shed_points.http1_server_abort_dispatch", {"threshold": {"value": 0.95}})
         ],
     }
 

@@ -1,6 +1,7 @@
 """Servers that die, hang and come back; health; what the internal listener does."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -209,6 +210,16 @@ def test_drain(workshop: Workshop) -> None:
             gateway.probe.released.set()
             assert b"last" in connection.answer().body
         eventually_sync(lambda: "http.edge.downstream_rq_active: 0" in gateway.envoy.admin(active))
+
+
+def test_more_connections_than_allowed(workshop: Workshop) -> None:
+    with workshop.gateway("probe", limits=Limits(connections=3)) as gateway, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(RawConnection(gateway.port))
+            connection.send(b"POST /v1/probes:echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}")
+            assert connection.answer().status == 200
+        assert stack.enter_context(RawConnection(gateway.port)).until_closed() == b""
+    assert gateway.probe.seen
 
 
 def test_internal_listener(gateway: Gateway) -> None:
