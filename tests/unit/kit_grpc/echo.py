@@ -67,8 +67,6 @@ class Echo:
                 raise TimeoutError("of its own")
             case "wait":
                 await self._wait()
-            case "slow":  # longer than it takes to send a signal, from outside of this process
-                await asyncio.sleep(0.7)
         return pb.EchoResponse(text=text, user=call.principal.user if call.principal else "")
 
     async def _wait(self) -> None:

@@ -6,10 +6,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from services.kit.pipeline.deadline import Limits
 from services.kit.server import Binding
 from tests.support.grpc_server import running_server
 from tests.unit.kit_grpc.conftest import EchoServer
-from tests.unit.kit_grpc.echo import pb, pb_grpc
+from tests.unit.kit_grpc.echo import Echo, binding, pb, pb_grpc
 from tests.unit.kit_grpc.shapes import Outcome, attributes, finish, invoke
 
 
@@ -37,8 +38,9 @@ async def test_a_failure_after_the_first_event_is_the_terminal_event(echo: EchoS
     assert attributes(span)["rpc.response.status_code"] == "NOT_FOUND"  # told in-band, and a failure all the same
 
 
-async def test_a_deadline_after_the_first_event_is_told_in_band(echo: EchoServer) -> None:
-    seen = await invoke(echo.stub, "Events", "a then wait", timeout=None)  # the server's own limit is 5 s
+async def test_a_deadline_after_the_first_event_is_told_in_band() -> None:
+    async with running_server(binding(Echo()), limits=Limits(stream_seconds=0.2)) as server:
+        seen = await invoke(pb_grpc.EchoServiceStub(server.channel), "Events", "a then wait", timeout=None)
     assert kinds(seen) == ["part", "error"]
     assert seen.replies[-1].error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
