@@ -107,6 +107,11 @@ def test_malformed_body(gateway: Gateway, body: bytes) -> None:
     assert gateway.probe.seen == []
 
 
+def test_nesting_that_is_allowed(gateway: Gateway) -> None:
+    body = b'{"inner":' * 60 + b"{}" + b"}" * 60
+    assert call(gateway.port, "POST", "/v1/probes:echo", body).status == 200
+
+
 def test_file_that_is_no_base64(gateway: Gateway) -> None:
     answer = call(gateway.port, "POST", "/v1/probes:upload", {"content": "***"})
     check(answer, 400, "INVALID_ARGUMENT", "MALFORMED_BODY")

@@ -123,6 +123,18 @@ def test_details_of_an_unknown_type_do_not_empty_the_error(gateway: Gateway) -> 
     assert (answer.status, answer.info["reason"], answer.error["message"]) == (404, "NOT_FOUND", "no such thing")
 
 
+def test_error_after_the_first_metadata(gateway: Gateway) -> None:
+    """Of a unary call nothing is lost when its headers went ahead of the error."""
+
+    def behave(request: object, context: grpc.ServicerContext) -> object:
+        context.send_initial_metadata((("candela-trace-id", "of-the-service"),))
+        return refuse(grpc.StatusCode.ABORTED, "ETAG_MISMATCH", "read again")(request, context)
+
+    gateway.probe.on("Echo", behave)
+    answer = echo(gateway)
+    assert (answer.status, answer.info["reason"], answer.error["message"]) == (409, "ETAG_MISMATCH", "read again")
+
+
 def test_openai_shape(gateway: Gateway) -> None:
     violation = error_details_pb2.BadRequest.FieldViolation(field="model", description="unknown")
     bad = error_details_pb2.BadRequest(field_violations=[violation])
