@@ -10,6 +10,7 @@ from services.kit.paging import Page, PageRequest
 from services.kit.uow import Tx
 from services.user.domain.accounts import Identifier, User
 from services.user.domain.audit import Entry, Event, Head
+from services.user.domain.erasures import Erasure
 from services.user.domain.sessions import EndReason, RefreshToken, Revocation, Session
 from services.user.domain.throttling import Throttle
 
@@ -112,6 +113,16 @@ class RevocationLog(Protocol):
         """Forget those older than a time; return how many."""
 
 
+class ErasureLog(Protocol):
+    """Who was erased, for the services that keep data of users. Never swept: a service may have been away for long."""
+
+    async def add(self, erasure: Erasure) -> None:
+        """Remember an erasure."""
+
+    async def after(self, time: datetime | None, page: PageRequest) -> Page[Erasure]:
+        """Return a page of the erasures of all tenants later than `time` (None: all), the newest first."""
+
+
 class AuditTrail(Protocol):
     """The chained audit log."""
 
@@ -141,6 +152,8 @@ class UserTx(Tx, Protocol):
     def throttles(self) -> Throttles: ...
     @property
     def revocations(self) -> RevocationLog: ...
+    @property
+    def erasures(self) -> ErasureLog: ...
     @property
     def audit(self) -> AuditTrail: ...
 

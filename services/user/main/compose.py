@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from candela.erasure.v1.erasure_service_pb2_grpc import add_ErasureServiceServicer_to_server
 from candela.user.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from candela.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from observability import names
@@ -17,6 +18,7 @@ from services.kit.keys import USER_KEY, USER_KEY_SET, SigningKey
 from services.kit.paging import PageTokens
 from services.kit.secrets import Envelope, derived_key
 from services.kit.uow_sql import SqlUnits
+from services.user.api.erasures import ErasureApi
 from services.user.api.sessions import SessionApi
 from services.user.api.users import UserApi
 from services.user.providers.blinding import KeyedBlinder
@@ -30,6 +32,7 @@ from services.user.storage.transaction import SqlUserTx
 from services.user.usecases.accounts import Accounts
 from services.user.usecases.attempts import Attempts
 from services.user.usecases.common import Outside
+from services.user.usecases.erasures import Erasures
 from services.user.usecases.passwords import Passwords
 from services.user.usecases.sessions import SignIn
 from services.user.usecases.upkeep import Upkeep
@@ -41,7 +44,7 @@ _SWEEP_SECONDS = 60.0
 
 @asynccontextmanager
 async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
-    """Open the database, start the background work, and yield the two servicers."""
+    """Open the database, start the background work, and yield the servicers."""
     settings, clock = mesh.settings, mesh.clock
     signing_key, envelope_key = _keys(settings)
     async with AsyncExitStack() as stack:
@@ -73,6 +76,7 @@ def _bindings(settings: UserSettings, outside: Outside, page_tokens: PageTokens)
     return [
         Binding(add_UserServiceServicer_to_server, users),
         Binding(add_SessionServiceServicer_to_server, sessions),
+        Binding(add_ErasureServiceServicer_to_server, ErasureApi(Erasures(outside.units), page_tokens)),
     ]
 
 

@@ -114,6 +114,15 @@ REVOCATIONS = Table(
     Index("ix_revocations_revoked_at", "revoked_at"),
 )
 
+ERASURES = Table(
+    "erasures",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
+    Index("ix_erasures_newest", "erased_at", "user_id"),
+)
+
 AUDIT_ENTRIES = Table(
     "audit_entries",
     metadata,

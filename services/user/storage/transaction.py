@@ -3,6 +3,7 @@
 from services.kit.uow_sql import Scope, SqlTx
 from services.user.storage.accounts import SqlSubjects, SqlUsers
 from services.user.storage.audit import SqlAuditTrail
+from services.user.storage.erasures import SqlErasureLog
 from services.user.storage.security import SqlRevocationLog, SqlThrottles
 from services.user.storage.sessions import SqlSessions
 
@@ -17,4 +18,5 @@ class SqlUserTx(SqlTx):
         self.sessions = SqlSessions(scope.session)
         self.throttles = SqlThrottles(scope.session)
         self.revocations = SqlRevocationLog(scope.session)
+        self.erasures = SqlErasureLog(scope.session)
         self.audit = SqlAuditTrail(scope.session)

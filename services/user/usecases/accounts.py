@@ -7,6 +7,7 @@ from services.kit.call import DEFAULT_TENANT, Call, Principal
 from services.user.domain import accounts
 from services.user.domain.accounts import ProfileChange, Registration, User, no_such_user
 from services.user.domain.audit import Action, Event, Outcome
+from services.user.domain.erasures import Erasure
 from services.user.domain.sessions import Ended, Revocation
 from services.user.usecases.common import ME, Outside, deny, own_account, raise_replay, signed_in, spread, throttle_key
 
@@ -93,6 +94,7 @@ class Accounts:
             await tx.users.delete(caller.tenant, caller.user)
             await tx.forget_replies(caller.tenant, caller.user)
             await tx.revocations.add([gone])
+            await tx.erasures.add(Erasure(caller.tenant, caller.user, now))
             await tx.audit.append(_by_owner(Action.USER_ERASED, caller, subject, now, {}))
             tx.reply(None)
         await spread(self._outside, [gone])

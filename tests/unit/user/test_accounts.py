@@ -16,9 +16,11 @@ from services.kit.errors import (
     NotFound,
     Unauthenticated,
 )
+from services.kit.paging import PageRequest
 from services.user.domain.accounts import Registration, Role, User
 from services.user.domain.sessions import Ended
 from services.user.storage.tables import THROTTLES, metadata
+from services.user.usecases.erasures import Erasures
 from tests.unit.user.world import PASSWORD, World, change
 
 
@@ -225,6 +227,24 @@ async def test_erasure_cuts_the_link_from_the_audit_log(world: World) -> None:
     assert len(subjects) == 1
     assert all(everything.count(subject) == 4 for subject in subjects)  # registered and erased, actor and target
     assert (await world.actions())[-1] == "user.erased"
+
+
+async def test_other_services_are_told_who_was_erased(world: World) -> None:
+    erasures = Erasures(world.outside.units)
+    assert (await erasures.after(None, PageRequest())).items == []
+    erased = [await world.register(f"{name}@example.org") for name in ("ada", "bea", "cleo")]
+    times = []
+    for each in erased:
+        times.append(world.clock.now())
+        await world.accounts.delete(world.call(each), "me")
+        world.clock.advance(60)
+    newest_first = [erasure.user for erasure in (await erasures.after(None, PageRequest())).items]
+    assert newest_first == [each.id for each in reversed(erased)]
+    first = await erasures.after(times[0], PageRequest(1))
+    assert [erasure.user for erasure in first.items] == [erased[2].id]
+    second = await erasures.after(times[0], PageRequest(1, first.next))
+    assert [erasure.user for erasure in second.items] == [erased[1].id]
+    assert second.next is None
 
 
 async def test_only_oneself_can_be_erased(world: World) -> None:
