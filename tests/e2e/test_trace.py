@@ -69,8 +69,10 @@ def test_it_can_be_printed(mesh: Mesh, traced: Trace) -> None:
     command = [sys.executable, "-m", "supervisor", "trace", traced.trace_id[:12]]
     env = {"CANDELA_DATA_DIR": str(mesh.data.root), "NO_COLOR": "1", "PATH": "/usr/bin:/bin"}
     shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-    for expected in ("gateway", RECOGNISE, READ, BATCH):
-        assert expected in shown
+    for service, name in (("gateway", "POST /v1/documents:recognize"), ("recognition", RECOGNISE), ("inference", READ)):
+        [*_, row] = [line for line in shown.splitlines() if service in line and name.rpartition(".")[2] in line]
+        assert " ms" in row
+    assert "model=ppocr-rec" in next(line for line in shown.splitlines()[::-1] if BATCH in line)
 
 
 def test_a_trace_that_a_client_began_goes_on(mesh: Mesh) -> None:
