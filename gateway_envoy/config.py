@@ -1,6 +1,5 @@
 """Everything the builders need to know, resolved: addresses, files, methods, limits. No environment, no I/O."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -115,7 +114,3 @@ class GatewayConfig:
     cors_origins: tuple[str, ...] = ()
     """Origins that browsers may call from, exactly; empty for any port of this machine."""
     limits: Limits = field(default_factory=Limits)
-
-    def of_server(self, methods: Iterable[Method], server: str) -> tuple[Method, ...]:
-        """Return those of `methods` that a server serves."""
-        return tuple(method for method in methods if method.server == server)

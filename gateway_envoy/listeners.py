@@ -20,7 +20,7 @@ _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Dow
 # them is needed; every `x-` header goes, the ones that Envoy itself sets come back with its own values.
 STRIPPED_PREFIXES: Final = ("x-", "candela-", "grpc-internal-", "b3")
 STRIPPED_HEADERS: Final = (
-    "baggage", "forwarded", "grpc-tags-bin", "grpc-trace-bin", "te-internal", "tenant", "uber-trace-id", "user", "via",
+    "baggage", "forwarded", "grpc-tags-bin", "grpc-trace-bin", "tenant", "uber-trace-id", "user", "via",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Envoy's own replies: the first shape of those that no filter sees.
+"""Envoy's own replies: marked for the errors' script, and JSON already should one of them pass by it.
 
-Most replies pass the errors' script, which knows more. What Envoy refuses before there is a request (bad HTTP, headers
-too large or too slow, an unacceptable path) passes no filter, so its final JSON is made here.
+The script (filters/errors.lua) knows more and writes the final text. It finds Envoy's reason in a header that is added
+here, and Envoy's text in the metadata `gateway`.
 """
 
 from typing import Final

@@ -29,7 +29,7 @@ class PathPattern:
         return path == self.literal if self.literal else re.fullmatch(self.regex, path) is not None
 
     def envoy_match(self) -> dict[str, object]:
-        """Return the part of an Evoy RouteMatch that matches the path, query aside."""
+        """Return the part of an Envoy RouteMatch that matches the path, query aside."""
         return {"path": self.literal} if self.literal else {"safe_regex": {"regex": self.regex}}
 
 
