@@ -5,6 +5,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from opentelemetry import trace
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -24,12 +27,19 @@ async def repeating(name: str, seconds: float, work: Callable[[], Awaitable[obje
             await task
 
 
+def _untraced() -> trace.Span:
+    """Return a parent that is not sampled: calls made every few seconds would push people's traces out of the store."""
+    ids = RandomIdGenerator()
+    return trace.NonRecordingSpan(trace.SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False))
+
+
 async def _repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     failing = False
     while True:
         await asyncio.sleep(seconds)
         try:
-            await work()
+            with trace.use_span(_untraced()):
+                await work()
         except Exception:  # noqa: BLE001 - whatever it was, the next turn may work; it is logged
             if not failing:
                 _LOG.warning("%s failed and will be tried again", name, exc_info=True)

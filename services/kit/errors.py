@@ -16,8 +16,8 @@ CandelaError
 ├── DataLoss            stored data is damaged
 └── Internal            our fault
 
-`reason` is the name of a `candela.error.v1.ErrorReason` value without its prefix; metadata repeats the dynamic parts of the message
-(AIP-193). grpc_status.py maps the tree to gRPC codes.
+`reason` is the name of a `candela.error.v1.ErrorReason` value without its prefix; metadata repeats the dynamic parts of
+the message (AIP-193). grpc_status.py maps the tree to gRPC codes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from services.kit.paging import Page, PageRequest
@@ -56,8 +57,21 @@ class History(Protocol):
     async def page(self, tenant: str, user: str, wanted: PageRequest) -> Page[Recognition]:
         """Return one page of the history without documents, the newest first."""
 
+    async def erase(self, tenant: str, user: str) -> int:
+        """Delete everything of one user; return how many recognitions there were."""
+
     async def delete(self, tenant: str, user: str, recognition_id: str) -> bool:
         """Delete one recognition; return whether there was one."""
+
+
+class ErasureProgress(Protocol):
+    """How far this service has followed the list of erased users."""
+
+    async def get(self) -> datetime | None:
+        """Return the time of the last `set`; None before the first one."""
+
+    async def set(self, time: datetime) -> None:
+        """Remember a time."""
 
 
 class RecognitionTx(Tx, Protocol):
@@ -66,3 +80,7 @@ class RecognitionTx(Tx, Protocol):
     @property
     def history(self) -> History:
         """Return the recognitions as this unit of work sees them."""
+
+    @property
+    def erasure_progress(self) -> ErasureProgress:
+        """Return how far erasures were followed."""

@@ -31,6 +31,8 @@ from services.recognition.domain.documents import (
     Word,
 )
 
+_ALL_TENANTS = "*"
+
 
 class Base(DeclarativeBase):
     """The service's tables."""
@@ -85,11 +87,38 @@ class SqlHistory:
         found = [_recognition(row, full=False) for row in rows]
         return wanted.cut(found, lambda recognition: Cursor(recognition.create_time, recognition.id))
 
+    async def erase(self, tenant: str, user: str) -> int:
+        gone = await self._session.execute(delete(RecognitionRow).where(_owned(tenant, user)))
+        return gone.rowcount if isinstance(gone, CursorResult) else 0
+
     async def delete(self, tenant: str, user: str, recognition_id: str) -> bool:
         gone = await self._session.execute(
             delete(RecognitionRow).where(_owned(tenant, user), RecognitionRow.id == recognition_id)
         )
         return isinstance(gone, CursorResult) and gone.rowcount > 0
+
+
+class ErasureProgressRow(Tenanted, Base):
+    """How far the mesh's list of erased users was followed. The list is one for all tenants: the tenant is `*`."""
+
+    __tablename__ = "erasure_progress"
+
+    tenant: Mapped[str] = mapped_column(Id, primary_key=True)
+    followed_until: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SqlErasureProgress:
+    """The erasure progress port over one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self) -> datetime | None:
+        row = await self._session.get(ErasureProgressRow, _ALL_TENANTS)
+        return None if row is None else row.followed_until
+
+    async def set(self, time: datetime) -> None:
+        await self._session.merge(ErasureProgressRow(tenant=_ALL_TENANTS, followed_until=time))
 
 
 class SqlRecognitionTx(SqlTx):
@@ -98,6 +127,7 @@ class SqlRecognitionTx(SqlTx):
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
         self.history = SqlHistory(scope.session)
+        self.erasure_progress = SqlErasureProgress(scope.session)
 
 
 def _owned(tenant: str, user: str) -> ColumnElement[bool]:

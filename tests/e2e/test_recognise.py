@@ -1,11 +1,14 @@
 """The whole way of one document: from bytes at the edge to words with places, in the history of one user only."""
 
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from tests.support.edge import Edge, reason_of
+from tests.support.eventually import eventually_sync
 from tests.support.mesh import Mesh
 from tests.support.printed_page import png, print_page, share_right, words_of_page
 
@@ -98,3 +101,19 @@ def test_the_history_is_paged(ada: Edge) -> None:
     damaged = ada.call("GET", "/v1/recognitions", params={"pageToken": "AAAA"})
     assert damaged.status_code == 400
     assert reason_of(damaged) == "PAGE_TOKEN_INVALID"
+
+
+def test_an_erased_account_takes_its_history_with_it(mesh: Mesh, ada: Edge) -> None:
+    user = ada.call("GET", "/v1/users/me").json()["name"].removeprefix("users/")
+    ada.recognize(png(print_page(["Forget", "me"])), requestId=str(uuid.uuid4())).raise_for_status()
+
+    def kept() -> int:
+        with closing(sqlite3.connect(mesh.data.root / "db" / "recognition.sqlite3")) as database:
+            query = "SELECT (SELECT count(*) FROM recognitions WHERE user_id = ?1)"
+            query += " + (SELECT count(*) FROM request_claims WHERE owner = ?1)"
+            count: int = database.execute(query, (user,)).fetchone()[0]
+        return count
+
+    assert kept() == 2
+    assert ada.call("DELETE", "/v1/users/me").status_code == 200
+    eventually_sync(lambda: kept() == 0, timeout=30)

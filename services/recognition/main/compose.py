@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from candela.erasure.v1.erasure_service_pb2_grpc import ErasureServiceStub
 from candela.recognition.v1 import recognition_service_pb2_grpc
 from observability import names
 from observability.metrics import gauge
 from services.kit.background import repeating
 from services.kit.bootstrap import Binding, Mesh
 from services.kit.database import Database
+from services.kit.erasures import ErasureFollower
 from services.kit.idempotency import Replies
 from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
@@ -23,9 +25,11 @@ from services.recognition.providers.pdf import PdfProcesses
 from services.recognition.settings import RecognitionSettings
 from services.recognition.storage import SqlRecognitionTx, request_claims
 from services.recognition.usecases.admission import Admission
+from services.recognition.usecases.erasures import UserErasures
 from services.recognition.usecases.recognitions import Recognitions
 
 _SWEEP_SECONDS = 60.0
+_ERASURE_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -38,6 +42,9 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
         gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
         units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock))
         await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, units.sweep))
+        users = await stack.enter_async_context(mesh.channel("user"))
+        follower = ErasureFollower(ErasureServiceStub(users), UserErasures(units), mesh.clock)
+        await stack.enter_async_context(repeating("following erasures", _ERASURE_SECONDS, follower.follow))
         channel = await stack.enter_async_context(mesh.channel("inference"))
         recognitions = Recognitions(
             units=units,

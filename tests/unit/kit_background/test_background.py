@@ -4,6 +4,10 @@ import asyncio
 import logging
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from services.kit.background import repeating
 from tests.support.eventually import eventually
@@ -25,6 +29,24 @@ async def test_it_repeats_through_failures_and_says_so_once(caplog: pytest.LogCa
         "sweeping failed and will be tried again",
         "sweeping works again",
     ]
+
+
+async def test_its_calls_are_not_traced() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_ON))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        with provider.get_tracer("test").start_as_current_span("a call"):
+            turns += 1
+
+    await work()
+    assert len(exporter.get_finished_spans()) == 1
+    async with repeating("calling", 0.0, work):
+        await eventually(lambda: turns >= 3)
+    assert len(exporter.get_finished_spans()) == 1
 
 
 async def test_it_ends_with_its_block_in_the_middle_of_a_turn() -> None:

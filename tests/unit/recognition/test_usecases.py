@@ -68,8 +68,9 @@ class Service:
     def __init__(self, database: Database) -> None:
         clock = ManualClock()
         self.reader = ScriptedReader()
+        self.units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, clock))
         self.recognitions = Recognitions(
-            units=SqlUnits(database, SqlRecognitionTx, Claims(request_claims, clock)),
+            units=self.units,
             media=FencedMediaReader(PdfProcesses()),
             reader=self.reader,
             admission=Admission(running=2, waiting_bytes=3 * len(picture("PNG"))),
