@@ -19,6 +19,9 @@ def blocks(path: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
 
 
+CLIENT_EXAMPLES = [block for block in blocks("clients/python/README.md", "python") if "import" in block]
+
+
 @pytest.fixture(scope="module")
 def folder(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like the checkout in which `make run` runs."""
@@ -55,9 +58,7 @@ def test_the_python_example_of_the_readme(folder: Path, mesh: Mesh) -> None:
     assert "Candela" in run([sys.executable, "-c", example], folder, mesh)
 
 
-@pytest.mark.parametrize(
-    "number", range(len([b for b in blocks("clients/python/README.md", "python") if "import" in b]))
-)
+@pytest.mark.parametrize("number", range(len(CLIENT_EXAMPLES)))
 def test_the_examples_of_the_client(folder: Path, mesh: Mesh, number: int) -> None:
     assert run([sys.executable, "-c", CLIENT_EXAMPLES[number]], folder, mesh)
 
