@@ -2,8 +2,8 @@
 --
 --   JSON:      {"error":{"code":404,"status":"NOT_FOUND","message":"…","details":[…]}}
 --   /openai/:  {"error":{"message":"…","type":"invalid_request_error","param":null,"code":"not_found"}}
---   gRPC:      Envoy's own replies get the right grpc-status and a google.rpc.Status in grpc-status-details-bin;
---              what services say is left alone.
+--   gRPC:      Envoy's own replies get the right grpc-status and a google.rpc.Status in grpc-status-details-bin, and
+--              so do bare statuses, such as those of gRPC's own machinery; what services say is left alone.
 --
 -- Envoy's own replies carry its reason in the header candela-reply (local_replies.py). Good answers return from the
 -- first lines: nothing here may cost them anything.
@@ -82,6 +82,10 @@ local function quote(text)
     return ESCAPES[char] or string.format("\\u%04x", char:byte())
   end)
   return '"' .. escaped .. '"'
+end
+
+local function unquote(json)
+  return (json:sub(2, -2):gsub("\\n", "\n"):gsub('\\(["\\/])', "%1"))
 end
 
 local function percent_decode(text)
@@ -168,24 +172,27 @@ end
 
 -- Takes the text of Envoy's own reply out of the JSON that local_replies.py made of it.
 local function text_of(body)
-  local text = body:match('"metadata":{"gateway":"(.*)"},"reason"') or ""
-  return (text:gsub("\\n", "\n"):gsub('\\(["\\/])', "%1"))
+  return unquote(body:match('"metadata":{"gateway":(".*")},"reason"') or '""')
+end
+
+-- Returns the reason of a status without our ErrorInfo, and what of its text may be read: it is no text of ours.
+local function bare(code, message)
+  if code == 8 and message:find("larger than max", 1, true) then return "REQUEST_TOO_LARGE", message end
+  local reason = REASONS[code] or "INTERNAL"
+  return reason, reason == "INTERNAL" and "internal error" or message
 end
 
 -- Returns code, message and details (both as JSON) of an error that a service gave and the transcoder wrote down.
 local function service_error(headers, body)
   local code, message, details = body:match('^{"code":(%d+),"message":(".-"),"details":(%[.*%])}$')
-  if not code then
-    code = headers:get("grpc-status") or "2"
-    message, details = quote(percent_decode(headers:get("grpc-message") or "")), "[]"
-  end
-  code = tonumber(code)
+  details = details or "[]"
+  code = tonumber(code or headers:get("grpc-status") or "2")
   local reason = details:match('google%.rpc%.ErrorInfo","reason":"([A-Z_]+)"')
   if not reason then
-    reason = REASONS[code] or "INTERNAL"
-    if code == 8 and message:find("larger than max", 1, true) then reason = "REQUEST_TOO_LARGE" end
-    -- Without our ErrorInfo it is no text of ours: it may tell what nobody should read.
-    if reason == "INTERNAL" then message = '"internal error"' end
+    local text = message and unquote(message) or percent_decode(headers:get("grpc-message") or "")
+    local shown
+    reason, shown = bare(code, text)
+    if not message or shown ~= text then message = quote(shown) end
     details = "[" .. info_json(reason, {}) .. (details == "[]" and "]" or "," .. details:sub(2))
   end
   return code, message, details, reason
@@ -239,8 +246,15 @@ local function shape_json(handle, reply, http)
 end
 
 local function shape_grpc(handle, headers, reply, http)
-  local own = own_error(handle, headers, reply, http, percent_decode(headers:get("grpc-message") or ""))
-  own.code = own.grpc
+  local text = percent_decode(headers:get("grpc-message") or "")
+  local own
+  if reply then
+    own = own_error(handle, headers, reply, http, text)
+    own.code = own.grpc
+  else
+    own = { code = tonumber(headers:get("grpc-status")) or 2, metadata = {} }
+    own.reason, own.message = bare(own.code, text)
+  end
   headers:replace(":status", "200") -- gRPC-Web clients read the grpc-status only then
   if own.code == 16 then challenge(headers, own.reason) end
   headers:replace("grpc-status", tostring(own.code))
@@ -253,7 +267,13 @@ function envoy_on_response(handle)
   local reply = headers:get("candela-reply")
   local http = headers:get(":status")
   if not reply then
-    if http < "400" then return end
+    if http < "400" then
+      local status = headers:get("grpc-status")
+      if status and status ~= "0" and not headers:get("grpc-status-details-bin") then
+        shape_grpc(handle, headers, nil, http)
+      end
+      return
+    end
     return shape_json(handle, nil, http)
   end
   headers:remove("candela-reply")

@@ -41,6 +41,25 @@ def test_details_of_a_service_pass(gateway: Gateway, channel: grpc.Channel) -> N
     assert refusal(channel, "Echo") == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "reason", "shown"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "nothing: ü", "NOT_FOUND", "nothing: ü"),
+        (grpc.StatusCode.UNKNOWN, "Exception calling application: secret", "INTERNAL", "internal error"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max", "REQUEST_TOO_LARGE", "message larger than max"),
+    ],
+)
+def test_bare_status_gets_a_reason(
+    gateway: Gateway, channel: grpc.Channel, code: grpc.StatusCode, text: str, reason: str, shown: str
+) -> None:
+    gateway.probe.on("Echo", lambda _, context: context.abort(code, text))
+    with pytest.raises(grpc.RpcError) as caught:
+        unary(channel, "Echo")
+    assert (code_of(caught.value), reason_of(caught.value)) == (code, reason)
+    assert shown in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("method", ["Nothing", "Inside"])
 def test_unknown_method(gateway: Gateway, channel: grpc.Channel, method: str) -> None:
     assert refusal(channel, method) == (grpc.StatusCode.UNIMPLEMENTED, "PATH_NOT_FOUND")

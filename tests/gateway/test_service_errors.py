@@ -91,9 +91,9 @@ def test_retry_info_becomes_retry_after(gateway: Gateway, delay: Duration, heade
 
 
 def test_plain_status_gets_a_reason(gateway: Gateway) -> None:
-    gateway.probe.on("Echo", lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, "nothing here: ü"))
+    gateway.probe.on("Echo", lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, "nothing here: ü <\\\a>"))
     answer = echo(gateway)
-    assert (answer.status, answer.error["message"], answer.info["reason"]) == (404, "nothing here: ü", "NOT_FOUND")
+    assert (answer.status, answer.error["message"], answer.info["reason"]) == (404, "nothing here: ü <\\\a>", "NOT_FOUND")
 
 
 def test_text_of_a_crash_is_not_shown(gateway: Gateway) -> None:
