@@ -91,9 +91,10 @@ def test_retry_info_becomes_retry_after(gateway: Gateway, delay: Duration, heade
 
 
 def test_plain_status_gets_a_reason(gateway: Gateway) -> None:
-    gateway.probe.on("Echo", lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, "nothing here: ü <\\\a>"))
+    text = "nothing here: ü <\\\a>"
+    gateway.probe.on("Echo", lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, text))
     answer = echo(gateway)
-    assert (answer.status, answer.error["message"], answer.info["reason"]) == (404, "nothing here: ü <\\\a>", "NOT_FOUND")
+    assert (answer.status, answer.error["message"], answer.info["reason"]) == (404, text, "NOT_FOUND")
 
 
 def test_text_of_a_crash_is_not_shown(gateway: Gateway) -> None:
