@@ -5,6 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
@@ -59,6 +60,14 @@ def test_bad_documents(ada: Edge, content: bytes, reason: str) -> None:
     response = ada.recognize(content)
     assert response.status_code == 400, response.text
     assert reason_of(response) == reason
+
+
+def test_each_of_many_broken_pdfs_is_told_what_is_wrong_with_it(ada: Edge) -> None:
+    """A PDF is opened in a process of its own; starting one beside gRPC's threads must not fail by chance."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ada.recognize(b"%PDF-1.7 nothing"), range(24)))
+    told = {(answer.status_code, answer.json()["error"]["message"]) for answer in answers}
+    assert told == {(400, "the document cannot be read: it is damaged")}
 
 
 def test_33_mib_are_too_large(ada: Edge) -> None:
