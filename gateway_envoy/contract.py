@@ -48,6 +48,9 @@ class Method:
     streams_in: bool
     streams_out: bool
     idempotent: bool
+    """A repeat does no harm, given that it carries the same request_id."""
+    read_only: bool
+    """A repeat does no harm at all."""
     """Whether the contract says that a repeat has no further effect."""
     takes_files: bool
     """Whether its request has room for a file's bytes, so that bodies may be large."""
@@ -123,6 +126,7 @@ class _OptionReader:
             streams_in=method.client_streaming,
             streams_out=method.server_streaming,
             idempotent=method.options.idempotency_level != unknown,
+            read_only=method.options.idempotency_level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
             takes_files=_holds_bytes(pool.FindMessageTypeByName(method.input_type.lstrip(".")), set()),
         )
 

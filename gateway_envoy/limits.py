@@ -23,6 +23,8 @@ class Limits:
     header_count: int = 100
     unary: float = 60.0
     """Longest time for one answer; a caller asks for less with `grpc-timeout`."""
+    file_unary: float = 600.0
+    """The same for methods that take files: reading a long document takes minutes."""
     unary_slack: float = 1.0
     """How much longer the gateway waits than it tells the service, so that the service's own, richer error wins."""
     upload: float = 240.0
@@ -52,6 +54,10 @@ class Limits:
     """Smallest JSON body that is compressed."""
     document: int = 8 * MIB
     """Largest document served from a file, such as /openapi.json."""
+
+    def answer(self, *, takes_files: bool) -> float:
+        """Return the longest time for one answer of a method."""
+        return self.file_unary if takes_files else self.unary
 
 
 def duration(seconds: float) -> str:

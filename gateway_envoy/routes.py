@@ -132,7 +132,7 @@ def _action(method: Method, limits: Limits) -> Json:
         # Streams live as long as something flows; a caller's own `grpc-timeout` still holds.
         idle = duration(limits.stream_idle)
         return base | {"timeout": "0s", "idle_timeout": idle, "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
-    longest = limits.unary + limits.unary_slack
+    longest = limits.answer(takes_files=method.takes_files) + limits.unary_slack
     return base | {
         "timeout": duration(longest),
         "idle_timeout": duration(longest),
@@ -147,14 +147,18 @@ def _deadline(method: Method, limits: Limits) -> Json:
     """Return the header that tells the service how long it has, for callers that did not say so themselves."""
     if method.streams_in or method.streams_out:
         return {}
-    header = {"key": "grpc-timeout", "value": f"{int(limits.unary * 1000)}m"}
+    seconds = limits.answer(takes_files=method.takes_files)
+    header = {"key": "grpc-timeout", "value": f"{int(seconds * 1000)}m"}
     return {"request_headers_to_add": [{"header": header, "append_action": "ADD_IF_ABSENT"}]}
 
 
 def _retries(method: Method) -> Json:
-    """Return when a call is tried again: what never reached a service always, a lost one only when that is harmless."""
+    """Return when a call is tried again: what never reached a service always, a lost one only when that is harmless.
+
+    The edge cannot see whether a mutation carries a request_id, so it leaves those to the callers, who know.
+    """
     conditions = ["connect-failure", "refused-stream", "reset-before-request"]
-    if method.idempotent and not method.streams_in and not method.streams_out:
+    if method.read_only and not method.streams_in and not method.streams_out:
         conditions.append("unavailable")
     return {"retry_on": ",".join(conditions), "num_retries": 2}
 

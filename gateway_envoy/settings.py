@@ -42,6 +42,9 @@ class GatewaySettings(CandelaSettings):
         768, ge=128, description="Memory the gateway may use, in MiB; near it requests are refused."
     )
     gateway_unary_seconds: float = Field(60.0, gt=0, description="Longest time for a call with one answer, in seconds.")
+    gateway_file_seconds: float = Field(
+        600.0, gt=0, description="The same for methods that take files, such as reading a document, in seconds."
+    )
     gateway_stream_idle_seconds: float = Field(
         90.0, gt=0, description="Longest silence on a stream, in seconds. Above the services' heartbeat."
     )
@@ -94,6 +97,7 @@ class GatewaySettings(CandelaSettings):
         return Limits(
             heap=self.gateway_heap_mib << 20,
             unary=self.gateway_unary_seconds,
+            file_unary=self.gateway_file_seconds,
             stream_idle=self.gateway_stream_idle_seconds,
         )
 
