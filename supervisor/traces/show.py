@@ -11,6 +11,7 @@ from supervisor.traces.store import StoredTraces, Trace, TraceStore
 from supervisor.traces.tree import Row, guide, rows
 
 _BAR_CELLS = 16
+_SHORTEST_MS = 1e-6  # a nanosecond, the unit of the times: what is shorter has no length
 _PLAIN_WIDTH = 180
 # How the names of spans of JSON requests begin: what follows is a path, and may have dots of its own.
 _VERBS = ("GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD ")
@@ -117,7 +118,7 @@ def milliseconds(value: float) -> str:
 
 def waterfall(offset_ms: float, duration_ms: float, total_ms: float) -> str:
     """Return a bar that shows where in the trace a span lies; at least one cell long, always of the same width."""
-    if total_ms <= 0:
+    if total_ms < _SHORTEST_MS:
         return "·" * _BAR_CELLS
     begin = min(max(int(offset_ms / total_ms * _BAR_CELLS), 0), _BAR_CELLS - 1)
     length = max(round(duration_ms / total_ms * _BAR_CELLS), 1)
