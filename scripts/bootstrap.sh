@@ -53,6 +53,14 @@ find_python() {
     fail "Candela needs Python 3.11 or newer with venv and pip: apt-get install $packages"
 }
 
+# The program that [project.scripts] names, for a checkout that is not installed as a package.
+envoy_config_tool() {
+    local root=${home%/*} tool=$venv/bin/envoy-config-tool
+    printf '#!/bin/sh\nPYTHONPATH="%s:%s/clients/python/src" exec "%s/bin/python" -m gateway_envoy "$@"\n' \
+        "$root" "$root" "$home" >"$tool"
+    chmod +x "$tool"
+}
+
 install() {
     if ! usable; then
         find_python
@@ -69,6 +77,7 @@ install() {
         tail -n 20 "$log" >&2
         fail "The packages of $lock could not be installed; the whole output is in $log."
     fi
+    envoy_config_tool
     fingerprint "$lock" >"$venv/.fits-$purpose"
     # Whoever has what the tests need has what a run needs.
     [ "$purpose" = run ] || fingerprint requirements/run.txt >"$venv/.fits-run"

@@ -40,6 +40,8 @@ FORBIDDEN = [
     ("servers-use-stubs", "services.recognition.main", "candela.client"),
     ("servers-use-stubs", "inference_server.main", "candela"),
     ("client-apart", "candela.client", "services.kit.errors"),
+    ("agpl-apart", "inference_server.models.catalogue", "ultralytics"),
+    ("agpl-apart", "inference_server.models.catalogue", "inference_server.models.ultralytics_backend.plates"),
 ]
 
 PERMITTED = [
@@ -58,6 +60,7 @@ PERMITTED = [
     ("inference-apart", "inference_server.api", "services.kit.errors"),
     ("servers-use-stubs", "services.user.api", "candela.user.v1.user_pb2"),
     ("client-apart", "candela.client", "candela.user.v1.user_pb2"),
+    ("agpl-apart", "inference_server.models.ultralytics_backend.plates", "ultralytics.nn"),
 ]
 
 
