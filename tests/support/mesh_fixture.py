@@ -3,13 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.edge import Edge, new_email
 from tests.support.mesh import Mesh
+from tests.support.printed_page import png, print_page
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +32,35 @@ def terminate(mesh: Mesh, name: str) -> int:
     pid = mesh.pids()[name]
     os.kill(pid, signal.SIGTERM)
     return pid
+
+
+@contextmanager
+def frozen(mesh: Mesh, name: str) -> Iterator[int]:
+    """Let one process stand still inside the block, as one that hangs does; gives its pid."""
+    pid = mesh.pids()[name]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        # The supervisor may have lost patience with it meanwhile.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def works(mesh: Mesh) -> bool:
+    """Register, log in, have a page read: every process of the mesh has a part in it. False when any of it fails."""
+    try:
+        with Edge(mesh.edge) as edge:
+            if edge.register(email := new_email()).status_code != 200:
+                return False
+            login = edge.log_in(email)
+            if login.status_code != 200:
+                return False
+            edge.token = login.json()["accessToken"]
+            answer = edge.recognize(png(print_page(["Lighthouse"])))
+            return answer.status_code == 200 and answer.json()["document"]["text"] == "Lighthouse\n"
+    except httpx.TransportError:  # the edge itself is away
+        return False
 
 
 def metric(mesh: Mesh, process: str, name: str, **labels: str) -> float:
