@@ -55,8 +55,8 @@ test: lint ## lint, then unit, contract, gateway and end-to-end tests
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
-bench: venv-dev generate ## measure latency, throughput and memory
-	@$(PYTHON_IN_VENV) -m pytest tests/bench -m bench --capture=no $(ARGS)
+bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start
+	@$(PYTHON_IN_VENV) -m tests.bench $(if $(ONLY),"$(ONLY)")
 
 lock: venv-run ## resolve requirements/*.in into requirements/*.txt again
 	@scripts/lock.sh

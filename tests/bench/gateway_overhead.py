@@ -1,25 +1,16 @@
-"""What the gateway costs: one unary call as JSON through the whole chain against the same call as gRPC, direct.
+"""What the gateway alone costs: `GetUser` as JSON through the whole chain against the same call as gRPC, direct.
 
-    python -m tests.bench.gateway_overhead [SECONDS]
-
-Server (grpc.aio), Envoy and client are processes of their own. The calls alternate in short rounds, so that whatever
-else the machine does hits all of them alike. The call is GetUser with a signed token: token check, transcoding, span
-and access log are in it.
+The server (a bare grpc.aio one that answers at once), Envoy with the generated configuration, and the client are
+processes of their own; the clients are those of the bench `gateway`. Token check, transcoding, span and access log are
+in it; the work of a service is not, so that less noise covers what is measured.
 """
 
 import asyncio
-import json
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -28,6 +19,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from candela.user.v1 import user_pb2, user_service_pb2
 from gateway_envoy.config import Address
 from gateway_envoy.config import TraceReceiver as Receiver
+from tests.bench.clients import GetUserClient, JsonClient
+from tests.bench.figures import Figure, Outcome
+from tests.bench.turns import added, alternate, percentiles
 from tests.gateway.backend import Backend
 from tests.gateway.contract import Messages
 from tests.gateway.envoy import HOST, free_ports, gateway_config, running
@@ -35,29 +29,8 @@ from tests.gateway.tokens import Issuer
 from tests.gateway.traces import TraceReceiver
 
 _CONTRACT = Path("build/candela-public.binpb")
-_ROUND = 25
 _GET = "/candela.user.v1.UserService/GetUser"
-
-
-@dataclass(frozen=True)
-class Overhead:
-    """Medians in milliseconds."""
-
-    direct_grpc: float
-    json_via_edge: float
-    grpc_via_edge: float
-    calls: int
-
-    @property
-    def json_adds(self) -> float:
-        return self.json_via_edge - self.direct_grpc
-
-    def __str__(self) -> str:
-        return (
-            f"median of {self.calls} calls each: gRPC direct {self.direct_grpc:.3f} ms, JSON via edge "
-            f"{self.json_via_edge:.3f} ms (+{self.json_adds:.3f} ms), gRPC via edge {self.grpc_via_edge:.3f} ms "
-            f"(+{self.grpc_via_edge - self.direct_grpc:.3f} ms)"
-        )
+_DIRECT, _JSON, _GRPC = "gRPC direct", "JSON via Envoy", "gRPC via Envoy"
 
 
 async def _get_user(
@@ -80,44 +53,14 @@ async def _serve(port: int) -> None:
     await server.wait_for_termination()
 
 
-class _JsonClient:
-    """The leanest JSON client there is: one kept connection, one request at a time."""
-
-    def __init__(self, port: int, token: str) -> None:
-        self.socket = socket.create_connection((HOST, port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request = f"GET /v1/users/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n".encode()
-
-    def __call__(self) -> Any:
-        self.socket.sendall(self.request)
-        data = self.socket.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        while len(body) < length:
-            body += self.socket.recv(65536)
-        return json.loads(body)
-
-
-def _grpc_client(channel: grpc.Channel, token: str) -> Callable[[], Any]:
-    method: Any = channel.unary_unary(
-        _GET,
-        request_serializer=user_service_pb2.GetUserRequest.SerializeToString,
-        response_deserializer=user_pb2.User.FromString,
-    )
-    request = user_service_pb2.GetUserRequest(name="users/me")
-    metadata = (("authorization", f"Bearer {token}"),)
-    return lambda: method(request, metadata=metadata, timeout=10)
-
-
-def measure(seconds: float = 10.0) -> Overhead:
-    """Measure for about `seconds`; needs Envoy and generated code."""
+def bench() -> Outcome:
+    """Measure 2,500 calls of each client; needs Envoy and generated code."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         issuer = Issuer()
         issuer.write_jwks(folder / "user-jwks.json")
         (port,) = free_ports(1)
-        server = subprocess.Popen([sys.executable, "-m", __spec__.name, "serve", str(port)])
+        server = subprocess.Popen([sys.executable, "-m", "tests.bench.gateway_overhead", str(port)])
         stack.callback(server.wait)
         stack.callback(server.kill)
         receiver = TraceReceiver()
@@ -129,37 +72,19 @@ def measure(seconds: float = 10.0) -> Overhead:
         direct = stack.enter_context(grpc.insecure_channel(f"{HOST}:{port}"))
         edge = stack.enter_context(grpc.insecure_channel(envoy.target))
         token = issuer.token()
-        json_client = _JsonClient(envoy.edge, token)
-        stack.callback(json_client.socket.close)
-        clients: list[Callable[[], Any]] = [_grpc_client(direct, token), json_client, _grpc_client(edge, token)]
-        return Overhead(*_alternate(clients, seconds))
-
-
-def _alternate(clients: list[Callable[[], Any]], seconds: float) -> tuple[float, float, float, int]:
-    """Call each client in turn, a round at a time; return the medians in milliseconds and the calls of each."""
-    times: list[list[float]] = [[] for _ in clients]
-    for client in clients:
-        for _ in range(100):
-            client()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for client, taken in zip(clients, times, strict=True):
-            for _ in range(_ROUND):
-                start = time.perf_counter()
-                client()
-                taken.append((time.perf_counter() - start) * 1000)
-    first, second, third = (statistics.median(one) for one in times)
-    return first, second, third, len(times[0])
-
-
-def main(arguments: list[str]) -> int:
-    """Serve, as the measured server's process, or measure and print."""
-    if arguments[:1] == ["serve"]:
-        asyncio.run(_serve(int(arguments[1])))
-    else:
-        print(measure(float(arguments[0]) if arguments else 10.0))
-    return 0
+        times = alternate(
+            {
+                _DIRECT: GetUserClient(direct, token),
+                _JSON: stack.enter_context(JsonClient(envoy.edge, "/v1/users/me", token)),
+                _GRPC: GetUserClient(edge, token),
+            }
+        )
+    figures = (
+        Figure("JSON through Envoy adds", "ms", added(times, _JSON, _DIRECT), at_most=0.6, digits=3),
+        Figure("gRPC through Envoy adds", "ms", added(times, _GRPC, _DIRECT), digits=3),
+    )
+    return Outcome(figures, tuple(percentiles(times)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    asyncio.run(_serve(int(sys.argv[1])))

@@ -17,7 +17,8 @@ from tests.support.child_process import Identity, exited_within, start, stop
 _ATTEMPTS = 3000  # of 20 ms
 _SUPERUSER = "candela"
 # Tests may lose their data in a power cut; everything else stays as users have it.
-_SETTINGS = ("fsync=off", "listen_addresses=", "shared_buffers=32MB", "max_connections=80", "full_page_writes=off")
+_FORGETFUL = ("fsync=off", "full_page_writes=off")
+_SETTINGS = ("listen_addresses=", "shared_buffers=32MB", "max_connections=80")
 
 
 class NoPostgresError(Exception):
@@ -48,8 +49,11 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a fresh server for the length of the block; NoPostgresError when none can be had."""
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Run a fresh server for the length of the block; NoPostgresError when none can be had.
+
+    A `durable` one writes every commit to the disk, as users have it; for measuring.
+    """
     binaries = find_binaries()
     user = _unprivileged_user()
     # Not under pytest's folder: a socket's path may have 107 characters, and root's folders are closed to others.
@@ -61,7 +65,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         data = folder / "data"
         _initialise(binaries, data, user)
         server = start(
-            [binaries / "postgres", "-D", data, *_options(folder)],
+            [binaries / "postgres", "-D", data, *_options(folder, durable=durable)],
             folder=folder,
             log=folder / "log",
             identity=_identity(user),
@@ -118,8 +122,9 @@ def _initialise(binaries: Path, data: Path, user: pwd.struct_passwd | None) -> N
         raise NoPostgresError(f"initdb failed: {done.stderr.strip()[-500:]}")
 
 
-def _options(sockets: Path) -> list[str]:
-    return [part for setting in (*_SETTINGS, f"unix_socket_directories={sockets}") for part in ("-c", setting)]
+def _options(sockets: Path, *, durable: bool) -> list[str]:
+    settings = _SETTINGS if durable else (*_SETTINGS, *_FORGETFUL)
+    return [part for setting in (*settings, f"unix_socket_directories={sockets}") for part in ("-c", setting)]
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:
