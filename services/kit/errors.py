@@ -37,6 +37,7 @@ class CandelaError(Exception):
     """An error with a stable reason; its message may be shown to the caller."""
 
     default_reason = "INTERNAL"
+    default_retry_after: float | None = None
 
     def __init__(
         self,
@@ -47,13 +48,13 @@ class CandelaError(Exception):
         violations: Sequence[FieldViolation] = (),
         retry_after: float | None = None,
     ) -> None:
-        """Keep the parts of the error; `retry_after` is in seconds, None when waiting does not help."""
+        """Keep the parts of the error; `retry_after` is in seconds, None for the class's own (mostly: no use)."""
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
-        self.retry_after = retry_after
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
 
 
 class InvalidArgument(CandelaError):
@@ -123,9 +124,10 @@ class Unimplemented(CandelaError):
 
 
 class Unavailable(CandelaError):
-    """A part that the answer needs is down for now."""
+    """A part that the answer needs is down for now; it is told when to come back, always."""
 
     default_reason = "UNAVAILABLE"
+    default_retry_after = 1.0
 
 
 class DataLoss(CandelaError):

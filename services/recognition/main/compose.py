@@ -49,7 +49,7 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
         recognitions = Recognitions(
             units=units,
             media=FencedMediaReader(PdfProcesses()),
-            reader=OcrPageReader(InferenceOcr(channel)),
+            reader=OcrPageReader(InferenceOcr(channel, mesh.clock)),
             admission=Admission(
                 running=settings.recognition_concurrency, waiting_bytes=settings.recognition_waiting_bytes
             ),

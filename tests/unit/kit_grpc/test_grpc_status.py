@@ -64,7 +64,7 @@ def test_an_error_survives_the_way_there_and_back(
     back = from_status(status_pb2.Status.FromString(to_status(error, "abc").SerializeToString()))
     assert type(back) is kind
     assert (back.message, back.reason, back.metadata) == (message, reason, metadata)
-    assert (back.violations, back.retry_after) == (tuple(found), retry_after)
+    assert (back.violations, back.retry_after) == (tuple(found), error.retry_after)
 
 
 @pytest.mark.parametrize("letter", ["x", "错", "\ud800"])
