@@ -11,9 +11,19 @@ _EPILOG = """settings: CANDELA_DATA_DIR (default .candela in the repository) and
 choose the mesh; all other CANDELA_… variables are handed on to the processes (docs/configuration.md)."""
 
 
+_INTERRUPTED = 130
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    """Run one command and return its exit status. Ctrl-C ends it without a traceback, however early it comes."""
+    try:
+        options = _parser().parse_args(arguments)
+        return _run(options)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         settings = SupervisorSettings.read(os.environ)
     except SettingsError as error:

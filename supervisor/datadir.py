@@ -10,7 +10,7 @@ from typing import Self
 
 _PRIVATE_DIR = 0o700
 _PRIVATE_FILE = 0o600
-_SUBDIRECTORIES = ("keys", "db", "objects", "redis", "logs", "run", "traces")
+_SUBDIRECTORIES = ("db", "objects", "redis", "logs", "run", "traces")
 
 
 class DataDirInUseError(Exception):
@@ -22,10 +22,11 @@ class DataDir:
     """The paths inside one data directory. Nothing is touched before `prepare`."""
 
     root: Path
+    keys_elsewhere: Path | None = None
 
     @property
     def keys(self) -> Path:
-        return self.root / "keys"
+        return self.keys_elsewhere or self.root / "keys"
 
     @property
     def db(self) -> Path:
@@ -67,8 +68,10 @@ class DataDir:
         self.root.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
         for name in _SUBDIRECTORIES:
             (self.root / name).mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+        self.keys.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
         # An older directory may have been made with a wide umask; the keys must not be readable through it.
-        self.keys.chmod(_PRIVATE_DIR)
+        if self.keys.stat().st_mode & 0o077:
+            self.keys.chmod(_PRIVATE_DIR)
 
     def free_bytes(self) -> int:
         """Return the bytes free for an ordinary user on the file system that holds, or will hold, the directory."""

@@ -21,6 +21,7 @@ async def drain(how: Drain, *, timeout: float) -> bool:
             await http_request(how.admin_port, "/drain_listeners", method="POST")
             while await _active_requests(how):  # noqa: ASYNC110 — another process has no Event
                 await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(how.linger)
     except TimeoutError:
         return False
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

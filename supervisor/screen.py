@@ -100,7 +100,6 @@ class Screen:
         self._line(f"\n{self._paint('Ready', 'bold green')} in {seconds:.1f} s\n")
         for what, where in (
             ("JSON, gRPC, gRPC-Web", edge),
-            ("API page", f"{edge}/docs"),
             ("OpenAPI document", f"{edge}/openapi.json"),
             ("Envoy admin", f"http://127.0.0.1:{ports.envoy_admin}"),
             ("Metrics", f"http://127.0.0.1:{ports.metrics('supervisor')}/metrics"),

@@ -30,7 +30,9 @@ class SupervisorSettings:
     """The supervisor's own settings."""
 
     data: DataDir
-    """CANDELA_DATA_DIR, default `.candela` in the repository: keys, databases, objects, logs, traces."""
+    """CANDELA_DATA_DIR, default `.candela` in the repository: keys, databases, objects, logs, traces.
+
+    CANDELA_KEYS_DIR, default `keys` in it, may put the keys elsewhere."""
     ports: PortPlan
     """CANDELA_PORT_BASE, default 8080: the edge port; every other port moves with it."""
     otlp_endpoint: str
@@ -51,8 +53,9 @@ class SupervisorSettings:
         except ValueError as error:
             raise SettingsError(f"CANDELA_PORT_BASE={text} is not usable: {error}") from error
         root = Path(environment.get("CANDELA_DATA_DIR") or REPOSITORY / ".candela").expanduser().absolute()
+        keys = environment.get("CANDELA_KEYS_DIR")
         return cls(
-            data=DataDir(root),
+            data=DataDir(root, Path(keys).expanduser().absolute() if keys else None),
             ports=ports,
             otlp_endpoint=environment.get("CANDELA_OTLP_ENDPOINT") or f"http://127.0.0.1:{ports.otlp}",
             redis_url=environment.get("CANDELA_REDIS_URL", ""),

@@ -66,6 +66,8 @@ class Drain:
     admin_port: int
     listeners: str
     """Regular expression over Envoy's names of the statistics that count active requests."""
+    linger: float = 0.0
+    """Seconds between the end of the last request and SIGTERM: what the proxy still reports about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def common_environment(settings: SupervisorSettings) -> dict[str, str]:
     return {
         **settings.inherited,
         "CANDELA_DATA_DIR": str(data.root),
+        "CANDELA_KEYS_DIR": str(data.keys),
         "CANDELA_PORT_BASE": str(ports.base),
         "CANDELA_OTLP_ENDPOINT": settings.otlp_endpoint,
         "CANDELA_REDIS_URL": redis_url,
@@ -215,7 +218,8 @@ def _envoy(settings: SupervisorSettings) -> ProcessSpec:
         stage=_STAGE_EDGE,
         group="envoy",
         steps=(Step("build the gateway's configuration", build),),
-        drain=Drain(ports.envoy_admin, r"^http\.(edge|internal).*downstream_rq_active$"),
+        # Envoy sends its spans every half second, and drops at its end those that it has not sent.
+        drain=Drain(ports.envoy_admin, r"^http\.(edge|internal).*downstream_rq_active$", linger=0.6),
         ports=("edge", "internal", "envoy-admin"),
         own_log=OwnLog(settings.data.logs / "gateway-access.log", ports.envoy_admin),
     )

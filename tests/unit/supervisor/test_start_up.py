@@ -12,6 +12,7 @@ from supervisor.datadir import DataDir, DataDirInUseError, DataDirLock, holder_o
 from supervisor.keys import KEY_FILES, KEY_PAIRS, ensure_keys, key_set_matches
 from supervisor.ports import busy_message, find_free_base, is_free
 from supervisor.settings import SettingsError, SupervisorSettings, inherited_environment
+from supervisor.specs import common_environment
 
 
 def mode(path: Path) -> int:
@@ -66,6 +67,18 @@ def test_the_data_directory_is_private(tmp_path: Path) -> None:
     data.prepare()
     data.prepare()
     assert {mode(path) for path in (data.root, data.keys, data.db, data.logs, data.run, data.traces)} == {0o700}
+
+
+def test_keys_may_lie_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "secrets"
+    given = {"CANDELA_DATA_DIR": str(tmp_path / "data"), "CANDELA_KEYS_DIR": str(elsewhere)}
+    settings = SupervisorSettings.read(given)
+    settings.data.prepare()
+    ensure_keys(settings.data.keys)
+    assert {path.name for path in elsewhere.iterdir()} == set(KEY_FILES)
+    assert mode(elsewhere) == 0o700
+    assert not (tmp_path / "data" / "keys").exists()
+    assert common_environment(settings)["CANDELA_KEYS_DIR"] == str(elsewhere)
 
 
 def test_a_second_supervisor_is_told_who_holds_the_directory(tmp_path: Path) -> None:
