@@ -21,8 +21,12 @@ _ROOT = _HERE.parents[2]
 
 
 def _generate() -> tuple[Any, Any]:
-    # Kept until the process ends: the modules are loaded from it.
-    folder = tempfile.mkdtemp(prefix="kit-testing-")
+    # The modules are loaded at once, so their files need not stay.
+    with tempfile.TemporaryDirectory(prefix="kit-testing-") as folder:
+        return _generate_into(folder)
+
+
+def _generate_into(folder: str) -> tuple[Any, Any]:
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     roots = (_HERE / "protos", _ROOT / "protos/public", _ROOT / "protos/third_party", well_known)
     outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
@@ -31,7 +35,11 @@ def _generate() -> tuple[Any, Any]:
         raise RuntimeError("echo.proto does not compile")
     sys.path.append(folder)
     importlib.invalidate_caches()
-    return importlib.import_module("kit_testing.v1.echo_pb2"), importlib.import_module("kit_testing.v1.echo_pb2_grpc")
+    try:
+        messages = importlib.import_module("kit_testing.v1.echo_pb2")
+        return messages, importlib.import_module("kit_testing.v1.echo_pb2_grpc")
+    finally:
+        sys.path.remove(folder)
 
 
 pb, pb_grpc = _generate()

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,30 +70,33 @@ async def test_health_tells_of_every_service_and_of_the_drain() -> None:
 
 async def test_calls_in_flight_finish_and_new_ones_are_refused() -> None:
     servicer = Echo()
-    async with running_server(binding(servicer), settings=settings(drain_seconds=5.0)) as server:
-        stub = pb_grpc.EchoServiceStub(server.channel)
-        in_flight = asyncio.ensure_future(invoke(stub, "Open", "wait"))
-        await asyncio.wait_for(servicer.started.wait(), 5)
+    async with AsyncExitStack() as client:  # its channel outlives the server, so that every answer can arrive
+        async with running_server(binding(servicer), settings=settings(drain_seconds=5.0)) as server:
+            channel = await client.enter_async_context(grpc.aio.insecure_channel(server.address))
+            stub = pb_grpc.EchoServiceStub(channel)
+            in_flight = asyncio.ensure_future(invoke(stub, "Open", "wait"))
+            await asyncio.wait_for(servicer.started.wait(), 5)
 
-        async def finish_late() -> grpc.StatusCode:
-            await server.draining.wait()
-            late = await invoke(stub, "Open", "late", timeout=1)
-            servicer.go_on.set()
-            return late.code
+            async def finish_late() -> grpc.StatusCode:
+                await server.draining.wait()
+                late = await invoke(stub, "Open", "late", timeout=1)
+                servicer.go_on.set()
+                return late.code
 
-        late = asyncio.ensure_future(finish_late())
-    assert (await in_flight).code is grpc.StatusCode.OK
-    assert await late is not grpc.StatusCode.OK
+            late = asyncio.ensure_future(finish_late())
+        assert (await in_flight).code is grpc.StatusCode.OK
+        assert await late is not grpc.StatusCode.OK
 
 
 async def test_a_call_that_does_not_finish_is_cut_when_the_drain_is_over() -> None:
     servicer = Echo()
-    async with running_server(binding(servicer), settings=settings(drain_seconds=0.2)) as server:
-        stub = pb_grpc.EchoServiceStub(server.channel)
-        in_flight = asyncio.ensure_future(invoke(stub, "Open", "wait"))
-        await asyncio.wait_for(servicer.started.wait(), 5)
-    assert servicer.cancelled.is_set()
-    assert (await in_flight).code is not grpc.StatusCode.OK
+    async with AsyncExitStack() as client:
+        async with running_server(binding(servicer), settings=settings(drain_seconds=0.2)) as server:
+            channel = await client.enter_async_context(grpc.aio.insecure_channel(server.address))
+            in_flight = asyncio.ensure_future(invoke(pb_grpc.EchoServiceStub(channel), "Open", "wait"))
+            await asyncio.wait_for(servicer.started.wait(), 5)
+        assert servicer.cancelled.is_set()
+        assert (await in_flight).code is not grpc.StatusCode.OK
 
 
 async def test_a_busy_port_is_one_clear_line() -> None:
