@@ -27,6 +27,7 @@ from supervisor.settings import REPOSITORY, SupervisorSettings
 _MIN_PYTHON = (3, 11)
 _LOCK = REPOSITORY / "requirements" / "run.txt"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+_VERSION = re.compile(r"\b\d+\.\d+\.\d+\b")
 _LOW_DISK, _NO_DISK = 2 * 1024**3, 200 * 1024**2
 _CONNECT_SECONDS = 3.0
 _REINSTALL = "rm -rf .venv; make run installs it again. Or install it with your package manager"
@@ -114,8 +115,8 @@ def check_programs(_: SupervisorSettings) -> Iterator[Finding]:
         except (OSError, subprocess.SubprocessError) as error:
             yield Finding(mark, program, f"does not run: {error}", _REINSTALL)
         else:
-            lines = (answer.stdout + answer.stderr).strip().splitlines()
-            yield Finding(Mark.OK, program, lines[0][:80] if lines else str(path))
+            version = _VERSION.search(answer.stdout + answer.stderr)
+            yield Finding(Mark.OK, program, f"{version[0] if version else 'runs'}  {path}")
 
 
 def check_ports(settings: SupervisorSettings) -> Iterator[Finding]:

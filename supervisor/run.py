@@ -38,7 +38,7 @@ def run(settings: SupervisorSettings) -> int:
     screen = Screen(settings)
     started = time.monotonic()
     try:
-        settings.data.prepare()
+        _prepare_data_dir(settings)
         with DataDirLock(settings.data):
             specs = _prepare(settings, screen)
             return asyncio.run(_Run(settings, specs, screen, started).serve())
@@ -49,6 +49,15 @@ def run(settings: SupervisorSettings) -> int:
     except OSError as error:
         screen.failure(f"{error.strerror}: {error.filename}" if error.filename else str(error), [])
     return 1
+
+
+def _prepare_data_dir(settings: SupervisorSettings) -> None:
+    try:
+        settings.data.prepare()
+    except OSError as error:
+        where = settings.data.root
+        remedy = "Choose another with CANDELA_DATA_DIR, or make it writable."
+        raise StartFailedError(f"the data directory {where} cannot be used: {error.strerror}. {remedy}", []) from error
 
 
 def _prepare(settings: SupervisorSettings, screen: Screen) -> tuple[ProcessSpec, ...]:
