@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from rapidocr.ch_ppocr_det.utils import DBPostProcess
 
 from inference_server.models.device import Runtime
 from inference_server.models.model import ModelCard, run_prepared
@@ -16,6 +15,7 @@ from inference_server.models.picture import Picture
 from inference_server.models.sessions import frugal, open_session
 from inference_server.models.tensors import Pixels, Scaling, fill_planes
 from inference_server.models.text import Corner, Region
+from inference_server.models.text_boxes import Corners, find_boxes
 from inference_server.models.weights import Weights
 from services.kit.errors import CandelaError
 
@@ -35,9 +35,6 @@ _IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # A picture longer than eight times its other side is widened with its own edge to this proportion: the network was
 # trained on pages and photographs, and on strips it misses the text.
 _MAX_ASPECT = 8
-# rapidocr rounds corners to whole pixels, which bends the rectangles it found into trapezoids; cutting along those
-# shifts words by up to 10 pixels. Asked for a picture this many times larger, it rounds to fractions of a pixel.
-_SUBPIXELS = 16
 # Regions thinner than this many pixels hold no text.
 _MIN_SIDE = 3
 
@@ -60,7 +57,6 @@ class TextDetection:
         self._card = ModelCard("ppocr-det", "v6-small", max_batch=1 if runtime.on_cpu else 8, instances=1)
         self._runtime = runtime
         self._session: onnxruntime.InferenceSession | None = None
-        self._boxes: DBPostProcess | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -68,11 +64,12 @@ class TextDetection:
 
     def load(self) -> None:
         self._session = open_session(WEIGHTS.read(), self._runtime, threads=self._runtime.cores)
-        self._boxes = DBPostProcess(thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, use_dilation=True)
 
     def warm_up(self) -> None:
-        session, _ = self._loaded()
-        session.run(None, {"x": np.zeros((1, 3, 1760, 1248), dtype=np.float32)}, frugal(self._runtime))
+        # On a CPU the first page then takes 7 % more CPU than the next; running a whole one here would make every start
+        # 0.7 s of CPU longer. A GPU chooses its algorithms and takes its memory by the shape.
+        shape = (1, 3, 64, 64) if self._runtime.on_cpu else (1, 3, 1760, 1248)
+        self._loaded().run(None, {"x": np.zeros(shape, dtype=np.float32)}, frugal(self._runtime))
 
     def bucket(self, item: Picture) -> tuple[int, int]:
         """Return the tensor's (width, height)."""
@@ -82,22 +79,20 @@ class TextDetection:
         return run_prepared(batch, Pixels.of, self._regions)
 
     def _regions(self, pictures: Sequence[Pixels]) -> list[list[Region]]:
-        session, boxes = self._loaded()
         frames = [_frame(pixels.width, pixels.height) for pixels in pictures]
         width, height = frames[0].tensor
         tensor = np.empty((len(pictures), 3, height, width), dtype=np.float32)
         for planes, pixels, frame in zip(tensor, pictures, frames, strict=True):
             fill_planes(planes, _padded(pixels, frame), width, height, _IMAGENET)
-        maps = session.run(None, {"x": tensor}, frugal(self._runtime))[0]
+        maps = self._loaded().run(None, {"x": tensor}, frugal(self._runtime))[0]
         return [
-            _regions(boxes, maps[index : index + 1], pixels, frame)
-            for index, (pixels, frame) in enumerate(zip(pictures, frames, strict=True))
+            _regions(scores[0], pixels, frame) for scores, pixels, frame in zip(maps, pictures, frames, strict=True)
         ]
 
-    def _loaded(self) -> tuple[onnxruntime.InferenceSession, DBPostProcess]:
-        if self._session is None or self._boxes is None:
+    def _loaded(self) -> onnxruntime.InferenceSession:
+        if self._session is None:
             raise RuntimeError("the detection model is used before load()")
-        return self._session, self._boxes
+        return self._session
 
 
 def _frame(width: int, height: int) -> _Frame:
@@ -126,26 +121,21 @@ def _padded(item: Pixels, frame: _Frame) -> Pixels:
     return Pixels(np.asarray(array, dtype=np.uint8).reshape(height, width, item.format.channels), item.format)
 
 
-def _regions(boxes: DBPostProcess, scores: npt.NDArray[np.float32], item: Pixels, frame: _Frame) -> list[Region]:
-    width, height = frame.padded
-    quadrilaterals, confidences = boxes(scores, (height * _SUBPIXELS, width * _SUBPIXELS))
-    regions = (
-        Region(_corners(quadrilateral.tolist(), item, frame), min(1.0, float(confidence)))
-        for quadrilateral, confidence in zip(quadrilaterals, confidences, strict=True)
-    )
+def _regions(scores: npt.NDArray[np.float32], item: Pixels, frame: _Frame) -> list[Region]:
+    regions = (Region(_corners(corners, item, frame), min(1.0, score)) for corners, score in find_boxes(scores))
     return [region for region in regions if _is_solid(region)]
 
 
-def _corners(points: list[list[float]], item: Pixels, frame: _Frame) -> tuple[Corner, Corner, Corner, Corner]:
-    """Move corners from the enlarged padded picture to the picture itself, and into its bounds."""
-    first, second, third, fourth = (
-        (
-            min(max(x / _SUBPIXELS - frame.left, 0.0), float(item.width)),
-            min(max(y / _SUBPIXELS - frame.top, 0.0), float(item.height)),
-        )
-        for x, y in points
-    )
+def _corners(corners: Corners, item: Pixels, frame: _Frame) -> Corners:
+    """Move corners from the map to the picture itself, and into its bounds."""
+    first, second, third, fourth = (_moved(corner, item, frame) for corner in corners)
     return first, second, third, fourth
+
+
+def _moved(corner: Corner, item: Pixels, frame: _Frame) -> Corner:
+    x = corner[0] * frame.padded[0] / frame.tensor[0] - frame.left
+    y = corner[1] * frame.padded[1] / frame.tensor[1] - frame.top
+    return min(max(x, 0.0), float(item.width)), min(max(y, 0.0), float(item.height))
 
 
 def _is_solid(region: Region) -> bool:

@@ -71,8 +71,10 @@ class TextRecognition:
         self._session = session
 
     def warm_up(self) -> None:
-        for width in (320, 960, 1600):
-            self._scores(np.zeros((self._card.max_batch, 3, _HEIGHT, width), dtype=np.float32))
+        # On a CPU any shape warms up all others; a GPU chooses its algorithms and takes its memory by the shape.
+        widths, lines = ((_MIN_WIDTH,), 1) if self._runtime.on_cpu else ((320, 960, 1600), self._card.max_batch)
+        for width in widths:
+            self._scores(np.zeros((lines, 3, _HEIGHT, width), dtype=np.float32))
 
     def bucket(self, item: LineCrop) -> int:
         """Return the width of the item's tensor in pixels."""
