@@ -17,6 +17,7 @@ at the end: NOT_SERVING, no new calls, calls in flight finish, `compose` closes,
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -182,9 +183,20 @@ async def _until_stopped(settings: S, compose: Compose[S], telemetry: Telemetry)
     async with running(settings, compose, telemetry, cut_short):
         seconds = round(time.perf_counter() - started, 2)
         _LOG.info("%s is ready", settings.service_name, extra={"start_seconds": seconds, "pid": os.getpid()})
+        _collect_from_here_on()
         await stop.wait()
         _LOG.info("%s drains", settings.service_name)
     _LOG.info("%s stopped", settings.service_name)
+
+
+def _collect_from_here_on() -> None:
+    """Let the garbage collector pass over all that the start made, which lives as long as the process.
+
+    It is some 120,000 objects of modules and classes: every full collection would stop the loop for 90 ms to walk them
+    and free nothing. A main may switch collection off before it imports: that makes a start 0.2 s shorter.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def call_facts() -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 Each command loads only what it needs: `migrate` runs before every start and has nothing to do most times.
 """
 
+import gc
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve() -> int:
+    gc.disable()  # until the service is ready: nothing that the imports make is garbage
     from services.kit.bootstrap import run  # noqa: PLC0415 - see above
     from services.recognition.main.compose import compose  # noqa: PLC0415
     from services.recognition.settings import RecognitionSettings  # noqa: PLC0415
