@@ -1,6 +1,7 @@
 """Bytes from strangers, through the real edge: a clean 4xx with a reason, and every process still alive."""
 
 import base64
+import io
 import struct
 import time
 import zlib
@@ -19,14 +20,36 @@ from tests.support.printed_page import png, print_page
 MIB = 2**20
 
 
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    """Return one chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunks(more: bytes, width: int = 10, height: int = 10) -> bytes:
+    """Return a PNG with more chunks before its pixels, of which there are few."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND")
+
+
 def claims_65k() -> bytes:
     """A PNG header that claims 65,000 × 65,000 pixels: 12 GiB decoded."""
+    return with_chunks(b"", 65_000, 65_000)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 65_000, 65_000, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+def many_chunks() -> bytes:
+    return with_chunks(chunk(b"teXt") * 10**6)
+
+
+def long_text() -> bytes:
+    return with_chunks(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(256 * MIB))))
+
+
+def many_scans() -> bytes:
+    """A JPEG whose last scan comes 100,000 times: each touches every block of the picture."""
+    out = io.BytesIO()
+    print_page([]).save(out, "JPEG", progressive=True)
+    content = out.getvalue()
+    return content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 100_000 + content[-2:]
 
 
 @pytest.fixture
@@ -54,6 +77,9 @@ def nothing_dies_or_swells(mesh: Mesh) -> object:
         pytest.param(png(print_page(["cut"]))[:400], "MEDIA_UNREADABLE", id="truncated"),
         pytest.param(claims_65k(), "MEDIA_TOO_LARGE", id="65k x 65k"),
         pytest.param(b"%PDF-1.7 nothing", "MEDIA_UNREADABLE", id="broken pdf"),
+        pytest.param(many_scans(), "MEDIA_UNREADABLE", id="a scan again and again"),
+        pytest.param(many_chunks(), "MEDIA_UNREADABLE", id="a million chunks"),
+        pytest.param(long_text(), "MEDIA_UNREADABLE", id="256 MiB of text in 256 KiB"),
     ],
 )
 def test_bad_documents(ada: Edge, content: bytes, reason: str) -> None:

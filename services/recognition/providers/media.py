@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from services.recognition.domain.media import PageImage, check_pixels, unreadable
+from services.recognition.domain.media import MAX_PIXELS, PageImage, check_pixels, unreadable
 from services.recognition.ports import OpenedMedia
+from services.recognition.providers.budget import Budget
+from services.recognition.providers.parts import check_parts
 from services.recognition.providers.pdf import PdfProcesses
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_STRIP_ROWS = 256
 
 _PILLOW_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 
@@ -25,31 +29,27 @@ class Picture:
 
     page_count = 1
 
-    def __init__(self, content: bytes, content_type: str, slots: asyncio.Semaphore) -> None:
+    def __init__(self, content: bytes, image_format: str) -> None:
         self._content = content
-        self._format = _PILLOW_FORMATS[content_type]
-        self._slots = slots
-
-    async def check(self) -> None:
-        """Read the header and refuse what it claims before anything is decoded."""
-        width, height = await asyncio.to_thread(_measure, self._content, self._format)
-        check_pixels(width, height)
+        self._format = image_format
 
     async def pages(self, numbers: Sequence[int]) -> AsyncIterator[PageImage]:
-        """Decode the picture, upright by its EXIF rotation and in RGB. A decoder works on few pictures at a time."""
+        """Decode the picture, upright by its EXIF rotation and in RGB."""
         for number in numbers:
-            async with self._slots:
-                width, height, rgb = await asyncio.to_thread(_decode, self._content, self._format)
+            width, height, rgb = await asyncio.to_thread(_decode, self._content, self._format)
             yield PageImage(number, width, height, memoryview(rgb))
 
 
 class FencedMediaReader:
-    """Reads pictures in a thread and PDF in a process of its own, a few at a time so that memory stays bounded."""
+    """Reads pictures in a thread and PDF in a process of its own; how much is decoded at one time is bounded."""
 
-    def __init__(self, pdf: PdfProcesses, concurrent_decodes: int = 2) -> None:
-        """A decode takes up to 150 MB for the largest page, times `concurrent_decodes`."""
+    def __init__(self, pdf: PdfProcesses, pixels: int = MAX_PIXELS) -> None:
+        """Open pictures hold at most `pixels` together: four photographs, or one of the largest pictures.
+
+        A pixel takes 3 bytes until its picture is closed, and 5 to 20 more, by the kind of file, while it is decoded.
+        """
         self._pdf = pdf
-        self._slots = asyncio.Semaphore(concurrent_decodes)
+        self._pixels = Budget(pixels)
 
     def open(self, content: bytes, content_type: str) -> AbstractAsyncContextManager[OpenedMedia]:
         """Read the header of a picture or PDF; the type is one that `sniff` returned."""
@@ -59,9 +59,11 @@ class FencedMediaReader:
 
     @asynccontextmanager
     async def _open_picture(self, content: bytes, content_type: str) -> AsyncIterator[OpenedMedia]:
-        picture = Picture(content, content_type, self._slots)
-        await picture.check()
-        yield picture
+        # What the header claims is refused before anything is decoded.
+        width, height = await asyncio.to_thread(_measure, content, content_type)
+        check_pixels(width, height)
+        async with self._pixels.hold(width * height):
+            yield Picture(content, _PILLOW_FORMATS[content_type])
 
 
 def _opened(content: bytes, image_format: str) -> "Image":
@@ -73,24 +75,35 @@ def _opened(content: bytes, image_format: str) -> "Image":
     return Image.open(io.BytesIO(content), formats=[image_format])
 
 
-def _measure(content: bytes, image_format: str) -> tuple[int, int]:
+def _measure(content: bytes, content_type: str) -> tuple[int, int]:
+    check_parts(content, content_type)
     try:
-        with warnings.catch_warnings(action="ignore"), _opened(content, image_format) as image:
+        with warnings.catch_warnings(action="ignore"), _opened(content, _PILLOW_FORMATS[content_type]) as image:
             return image.size
     except _DAMAGE as error:
         raise unreadable("its header is damaged") from error
 
 
-def _decode(content: bytes, image_format: str) -> tuple[int, int, bytes]:
+def _decode(content: bytes, image_format: str) -> tuple[int, int, bytearray]:
     from PIL import ImageOps  # noqa: PLC0415  see _opened
 
     try:
         with warnings.catch_warnings(action="ignore"), _opened(content, image_format) as image:
             image.load()
-            upright = _on_white(ImageOps.exif_transpose(image))
-            return upright.width, upright.height, upright.tobytes()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image.width, image.height, _rgb(image)
     except _DAMAGE as error:
         raise unreadable("it is damaged or cut short") from error
+
+
+def _rgb(image: "Image") -> bytearray:
+    """Return the pixels row by row. Strip by strip: copies of a whole large picture would take half a gigabyte."""
+    width, height = image.size
+    rgb = bytearray(width * height * 3)
+    for top in range(0, height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, height)
+        rgb[top * width * 3 : bottom * width * 3] = _on_white(image.crop((0, top, width, bottom))).tobytes()
+    return rgb
 
 
 def _on_white(image: "Image") -> "Image":
