@@ -22,6 +22,10 @@ _MARGIN = 0.08
 # How far from its middle the outermost character of a line may reach, in heights of the crop.
 _REACH = 0.75
 
+# Paper between two characters that is wider than this, in heights of the crop (about one em), parts words though the
+# network saw no space: in tables, forms and headings it reads across gaps as if they were not there.
+_WIDE = 0.7
+
 _Gap = tuple[float, float]
 
 
@@ -83,10 +87,11 @@ def place(glyphs: Sequence[Glyph], plane: npt.NDArray[np.float32], columns: floa
     ends = [*(gap[0] for gap in gaps), ink.outermost(centers[marks[-1]], 1)]
     placed: list[Character] = []
     for mark, start, end in zip(marks, starts, ends, strict=True):
-        if placed and mark and glyphs[mark - 1].text.isspace():
-            space = glyphs[mark - 1]
-            placed.append(Character(" ", space.confidence, placed[-1].end, start / width))
         glyph = glyphs[mark]
+        if placed and glyphs[mark - 1].text.isspace():
+            placed.append(Character(" ", glyphs[mark - 1].confidence, placed[-1].end, start / width))
+        elif placed and start - placed[-1].end * width > _WIDE * ink.height:
+            placed.append(Character(" ", min(placed[-1].confidence, glyph.confidence), placed[-1].end, start / width))
         placed.append(Character(glyph.text, glyph.confidence, start / width, max(start, end) / width))
     return placed
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from inference_server.models.device import Runtime
 from inference_server.models.picture import Picture, PixelFormat
@@ -114,6 +114,19 @@ def test_words_come_with_their_spaces_and_places() -> None:
             assert left + word.start * width == pytest.approx(expected.left, abs=5)
             assert left + word.end * width == pytest.approx(expected.right, abs=5)
         assert line.confidence > 0.9
+
+
+@pytest.mark.parametrize("gap", [40, 120, 400])
+@pytest.mark.parametrize(("left", "right"), [("brass", "187.50"), ("2026-0142", "Date"), ("Total", "12.00")])
+def test_cells_of_a_row_are_words_of_their_own_however_far_apart(left: str, right: str, gap: int) -> None:
+    font = ImageFont.load_default(size=25)
+    row = Image.new("RGB", (900, 38), "white")
+    draw = ImageDraw.Draw(row)
+    draw.text((6, 4), left, font=font, fill="black")
+    draw.text((6 + draw.textlength(left, font=font) + gap, 4), right, font=font, fill="black")
+    (line,) = read(LineCrop(picture(row)))
+    assert [word.text for word in line.words] == [left, right]
+    assert line.text == f"{left} {right}"
 
 
 def test_an_upside_down_line_is_turned_only_when_asked_to() -> None:
