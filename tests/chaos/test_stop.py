@@ -1,12 +1,15 @@
 """SIGTERM lets calls in flight finish; a supervisor that is killed leaves no process, and its data are whole."""
 
+import contextlib
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -90,20 +93,47 @@ def test_a_recognition_in_flight_finishes_when_the_whole_mesh_is_told_to_end(tmp
         assert {"gateway", "recognition", "inference"} == {span.service for span in trace.spans.values()}
 
 
+def endless_pdf() -> bytes:
+    """A PDF of 3 KB whose one page draws a form a thousand times, which draws a form a thousand times, …"""
+    forms = 10
+    again = zlib.compress(b"/A Do " * 1000)
+    stream = b"/Length %d/Filter/FlateDecode>>stream\n%b\nendstream" % (len(again), again)
+    resources = [b"/Resources<</XObject<</A %d 0 R>>>>" % (number + 1) for number in range(4, 5 + forms)]
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R%b>>" % resources[0],
+        b"<<" + stream,
+        *(b"<</Type/XObject/Subtype/Form/BBox[0 0 595 842]%b%b" % (inner, stream) for inner in resources[1:]),
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 595 842]/Length 17>>stream\n0 0 595 842 re f \nendstream",
+    ]
+    body = b"".join(b"%d 0 obj\n%b\nendobj\n" % (number, text) for number, text in enumerate(objects, 1))
+    return b"%PDF-1.7\n" + body + b"trailer<</Root 1 0 R>>\n%%EOF"
+
+
 def test_a_killed_supervisor_leaves_no_process_and_whole_data(tmp_path: Path) -> None:
     with Mesh.started(tmp_path) as mesh, Edge(mesh.edge) as edge:
         email = edge.sign_up()
         kept = edge.recognize(png(print_page(["Kept"]))).json()
-        processes = family(mesh)
-        assert len(processes) >= 6
-        os.kill(mesh.supervisor.pid, signal.SIGKILL)
-        mesh.supervisor.wait()
-        eventually_sync(lambda: not any(map(alive, processes)), timeout=_BACK)
+        with calling(lambda: lost(edge, endless_pdf()), 1):
+            eventually_sync(lambda: any("pdf_worker" in " ".join(p.cmdline()) for p in family(mesh)), timeout=_BACK)
+            processes = family(mesh)
+            os.kill(mesh.supervisor.pid, signal.SIGKILL)
+            mesh.supervisor.wait()
+        assert len(processes) >= 7
+        eventually_sync(lambda: not any(map(alive, processes)), timeout=10)
     with Mesh.started(tmp_path) as again, Edge(again.edge, token=edge.token) as same:
         assert same.call("GET", "/v1/users/me").json()["email"] == email
         assert same.call("GET", f"/v1/{kept['name']}").json() == kept
         assert same.log_in(email).status_code == 200
         assert works(again)
+
+
+def lost(edge: Edge, content: bytes) -> int:
+    """Have a document read while the mesh dies; return 0, as there is no answer."""
+    with contextlib.suppress(httpx.TransportError):
+        edge.recognize(content)
+    return 0
 
 
 def alive(process: psutil.Process) -> bool:

@@ -6,15 +6,19 @@ First frame in: the PDF. First frame out: JSON `{"pages": n}` or `{"error": "…
 number as text, a JSON frame `{"width": w, "height": h}` or `{"error": …}` and, without an error, a frame of RGB bytes.
 """
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import pypdfium2 as pdfium
+
+_PR_SET_PDEATHSIG = 1
 
 _MEMORY_BYTES = 1 << 30
 _CPU_SECONDS = 120
@@ -43,12 +47,18 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _end_with_the_service()
     # Frames go over the real stdout; whatever a library prints must not end up between them.
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     content = receive(sys.stdin.buffer)
     if content is not None:
         _serve(content, frames)
+
+
+def _end_with_the_service() -> None:
+    """Have the kernel end this process with its parent: in the middle of a page it would not see stdin close."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _serve(content: bytes, frames: BinaryIO) -> None:
