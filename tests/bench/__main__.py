@@ -91,18 +91,19 @@ def _end(*_: object) -> None:
 
 def _here(name: str) -> int:
     """Measure in this process and keep the record, also of a bench that fails."""
-    module = importlib.import_module(_BENCHES[name])
-    bench: Callable[[], Outcome] = module.bench
     load, began, begun = load_average(), datetime.now(UTC), time.monotonic()
-    failure, outcome = "", Outcome(())
+    failure, how, outcome = "", "", Outcome(())
     try:
+        module = importlib.import_module(_BENCHES[name])
+        how = cleandoc(module.__doc__ or "")
+        bench: Callable[[], Outcome] = module.bench
         outcome = bench()
     except Exception as error:  # noqa: BLE001 - whatever went wrong belongs into the record
         traceback.print_exc()
         failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     record = Record(
         name=name,
-        how=cleandoc(module.__doc__ or ""),
+        how=how,
         outcome=outcome,
         began=f"{began:%Y-%m-%d %H:%M} UTC",
         seconds=time.monotonic() - begun,
