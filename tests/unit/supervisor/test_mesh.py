@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from shlex import quote
 
 import pytest
 
@@ -171,7 +172,8 @@ async def test_a_step_that_fails_ends_the_start(workshop: Workshop) -> None:
 
 async def test_what_a_process_started_ends_with_it(workshop: Workshop, is_running: Callable[[int], bool]) -> None:
     spec = workshop.spec("parent")
-    shell = f'sleep 1000 & echo $! > child; exec {spec.argv[0]} -I -S -c "$PROGRAM" parent {workshop.folder} good'
+    python, folder = quote(spec.argv[0]), quote(str(workshop.folder))
+    shell = f'sleep 1000 & echo $! > child; exec {python} -I -S -c "$PROGRAM" parent {folder} good'
     with_child = ProcessSpec(
         "parent", ("/bin/sh", "-c", shell), spec.probe, "nowhere", 0, env={"PROGRAM": spec.argv[4]}
     )
