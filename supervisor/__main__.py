@@ -11,7 +11,8 @@ _EPILOG = """settings: CANDELA_DATA_DIR (default .candela in the repository) and
 choose the mesh; all other CANDELA_… variables are handed on to the processes (docs/configuration.md)."""
 
 
-_INTERRUPTED = 130
+# As the shell counts a program that SIGINT or SIGPIPE ended.
+_INTERRUPTED, _READER_GONE = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:  # `… status | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
 
 
 def _run(options: argparse.Namespace) -> int:
