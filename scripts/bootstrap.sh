@@ -16,6 +16,9 @@ log=build/install-$purpose.log
 say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[36m==>\033[0m %s\n' "$1"; else printf '==> %s\n' "$1"; fi; }
 fail() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[31m%s\033[0m\n' "$1" >&2; else printf '%s\n' "$1" >&2; fi; exit 1; }
 
+# Ctrl-C is no failure to explain; the next run sees what was left unfinished.
+trap 'exit 130' INT
+
 # What the environment must match: the lock, where it lies and which Python made it.
 fingerprint() { { cat "$1"; printf '%s\n' "$home"; "$venv/bin/python" -V; } 2>/dev/null | sha256sum | cut -d' ' -f1; }
 fits() { [ -f "$venv/.fits-$1" ] && [ "$(cat "$venv/.fits-$1")" = "$(fingerprint "requirements/$1.txt")" ]; }
