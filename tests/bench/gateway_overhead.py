@@ -80,7 +80,7 @@ def bench() -> Outcome:
             }
         )
     figures = (
-        Figure("JSON through Envoy adds", "ms", added(times, _JSON, _DIRECT), at_most=0.6, digits=3),
+        Figure("the full Envoy chain: JSON adds", "ms", added(times, _JSON, _DIRECT), at_most=0.6, digits=3),
         Figure("gRPC through Envoy adds", "ms", added(times, _GRPC, _DIRECT), digits=3),
     )
     return Outcome(figures, tuple(percentiles(times)))
