@@ -41,7 +41,7 @@ def bench() -> Outcome:
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.wait(timeout=60)
-        said = output.read_text(encoding="utf-8").splitlines()
+        said = output.read_text(encoding="utf-8").replace(folder, "…").splitlines()
     details = (
         f"git clone {cloned:.1f} s",
         *said[: next(i for i, line in enumerate(said) if line.startswith("Ready")) + 1],
