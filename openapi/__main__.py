@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from openapi.contract import Contract, ContractError
-from openapi.document import DEFAULT_SERVICES, build
+from openapi.document import build
+from services.kit.implemented import PUBLIC_SERVICES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     build_parser.add_argument("--descriptors", type=Path, default=Path("build/candela-public.binpb"))
     build_parser.add_argument("--out", type=Path, default=Path("build/openapi.json"))
     build_parser.add_argument(
-        "--services", default=",".join(DEFAULT_SERVICES), help="full names of the services that are deployed"
+        "--services", default=",".join(PUBLIC_SERVICES), help="full names of the services that are deployed"
     )
     return parser
 

@@ -9,12 +9,8 @@ from openapi.operations import BEARER, ERROR, OPENAI_ERROR, OPENAI_PREFIX, Opera
 from openapi.paths import routes
 from openapi.rules import Schema
 from openapi.schemas import REF, Schemas
+from services.kit.implemented import PUBLIC_SERVICES
 
-DEFAULT_SERVICES: Final = (
-    "candela.user.v1.UserService",
-    "candela.user.v1.SessionService",
-    "candela.recognition.v1.RecognitionService",
-)
 VERSION: Final = "0.1.0"
 
 _DESCRIPTION: Final = """\
@@ -30,7 +26,7 @@ _DETAILS: Final = (
 )
 
 
-def build(contract: Contract, services: Sequence[str] = DEFAULT_SERVICES) -> dict[str, Any]:
+def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict[str, Any]:
     """Returns the document of the services; raises ContractError for one that the contract does not have."""
     unknown = [name for name in services if name not in contract.services]
     if unknown:
