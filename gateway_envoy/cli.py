@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from gateway_envoy.build import bootstrap, to_yaml
 from gateway_envoy.config import GatewayConfig, StaticFile
 from gateway_envoy.contract import ContractError
+from gateway_envoy.golden.methods import MESH_METHODS, METHODS
 from gateway_envoy.settings import DOCUMENTS, GatewaySettings, resolve
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "default.yaml"
@@ -86,8 +87,9 @@ def _golden(options: argparse.Namespace) -> int:
 
 
 def golden_text() -> str:
-    """Return the configuration of the default settings, whatever the environment says and whatever was generated."""
-    return to_yaml(bootstrap(resolve(GatewaySettings.model_construct())))
+    """Return the configuration of the default settings and a contract of its own, whatever the environment says."""
+    config = resolve(GatewaySettings.model_construct())
+    return to_yaml(bootstrap(replace(config, methods=METHODS, mesh_methods=MESH_METHODS)))
 
 
 def _config() -> GatewayConfig:
