@@ -8,7 +8,7 @@ _METRICS_AT_DEFAULT = 9464
 
 # Offsets from the base port. Later services have their place already, so that none ever moves.
 SERVICE_OFFSETS = {"user": 10, "recognition": 11, "inference": 12, "payment": 13, "generation": 14, "chat": 15}
-_METRICS_ORDER = ("supervisor", "user", "recognition", "inference", "payment", "generation", "chat")
+_METRICS_ORDER = ("supervisor", "user", "recognition", "inference", "payment", "generation", "chat", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
