@@ -40,6 +40,8 @@ class InferenceOcr:
         self._pause_seconds = pause_seconds
         self._has_answered = False
         self._away_since: float | None = None
+        self._last_failure = 0.0
+        self._given_up = False
 
     async def detect(self, request: ocr_service_pb2.DetectTextRequest) -> ocr_service_pb2.DetectTextResponse:
         return await self._answer(self._stub.DetectText, request)
@@ -55,13 +57,17 @@ class InferenceOcr:
                 if not self._may_restart():
                     raise
             else:
-                self._has_answered, self._away_since = True, None
+                self._has_answered, self._away_since, self._given_up = True, None, False
                 return answer
             await asyncio.sleep(self._pause_seconds)
 
     def _may_restart(self) -> bool:
         """Say whether the server is away for a short time only, as far as one can tell."""
         now = self._clock.monotonic()
-        if self._away_since is None:
+        # A failure whose caller left before the next attempt says nothing about a server that is asked much later.
+        unheard = not self._given_up and now - self._last_failure >= self._restart_seconds
+        if self._away_since is None or unheard:
             self._away_since = now
-        return self._has_answered and now - self._away_since < self._restart_seconds
+        self._last_failure = now
+        self._given_up = not self._has_answered or now - self._away_since >= self._restart_seconds
+        return not self._given_up

@@ -1,5 +1,6 @@
 """Calls to an inference server that restarts are made again; one that stays away is not waited for."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,21 @@ async def test_a_server_that_stays_away_is_not_waited_for_twice(server: Scripted
     await ocr.recognize(READ)
     server.script = [Unavailable("again")]
     await ocr.recognize(READ)
+
+
+async def test_a_restart_is_waited_out_after_a_failure_whose_caller_left(
+    server: ScriptedServer, ocr: InferenceOcr
+) -> None:
+    await ocr.detect(DETECT)
+    server.script = [Unavailable("drains")]
+    leaving = asyncio.create_task(ocr.detect(DETECT))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    server.clock.advance(3600)
+    server.script = [Unavailable("drains")]
+    await ocr.detect(DETECT)
 
 
 async def test_a_server_that_never_answered_is_not_waited_for(server: ScriptedServer, ocr: InferenceOcr) -> None:
