@@ -95,6 +95,8 @@ class ObjectInfo:
 class Objects(Protocol):
     """Stores whole objects: a reader sees all of an object or none of it, also while it is overwritten.
 
+    What `put` and `put_stream` have returned for outlives a crash of the process and of the machine.
+
     Every method raises Unavailable when the storage is away.
     """
 
@@ -107,8 +109,11 @@ class Objects(Protocol):
     async def get(self, key: ObjectKey) -> bytes:
         """Return an object's bytes; NotFound when there is none."""
 
-    def stream(self, key: ObjectKey) -> AsyncIterator[bytes]:
-        """Yield an object's bytes in pieces of about 1 MiB; NotFound when there is none."""
+    def stream(self, key: ObjectKey, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield an object's bytes in pieces of about 1 MiB; NotFound when there is none.
+
+        `start` skips bytes and `length` bounds what follows, all when None. ValueError for a range without a byte.
+        """
 
     async def info(self, key: ObjectKey) -> ObjectInfo:
         """Return what is known of an object; NotFound when there is none."""

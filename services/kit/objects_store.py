@@ -1,7 +1,14 @@
-"""Object storage over `obstore`: a local folder or S3, chosen by one URL."""
+"""Object storage over `obstore`: a local folder or S3, chosen by one URL.
 
+A write that has returned is on the disk: obstore writes beside the object and renames, and what it leaves to the
+operating system (`fsync` of the file and of the folders that name it) is done here. Bytes that are at hand go out in
+one request: parts of a broken multipart upload would lie in a bucket unseen, and be paid for.
+"""
+
+import asyncio
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +23,7 @@ from services.kit.errors import InvalidArgument, NotFound, Unavailable
 from services.kit.objects import ObjectInfo, ObjectKey
 
 if TYPE_CHECKING:  # obstore has these for type checkers only
-    from obstore import Attributes, ObjectMeta
+    from obstore import Attributes, GetOptions, ObjectMeta
     from obstore.store import ObjectStore, S3Config
 
 DEFAULT_LIMIT = 64 * 1024 * 1024
@@ -34,12 +41,13 @@ def open_objects(url: str, limit: int = DEFAULT_LIMIT) -> "StoredObjects":
     """
     parts = urlsplit(url)
     if parts.scheme == "s3":
-        return StoredObjects(_s3(url), limit, typed=True)
+        return StoredObjects(_s3(url), limit)
     if parts.scheme not in ("", "file") or (parts.scheme and (parts.netloc or parts.query)) or not parts.path:
         raise ValueError("object storage is a folder (a path or file:///path) or s3://bucket/prefix")
     folder = Path(unquote(parts.path) if parts.scheme else url).absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return StoredObjects(LocalStore(folder), limit, typed=False)
+    # Empty folders go with their last object: their names are those of users.
+    return StoredObjects(LocalStore(folder, automatic_cleanup=True), limit, folder)
 
 
 def _s3(url: str) -> S3Store:
@@ -74,16 +82,17 @@ def _is_loopback(endpoint: str) -> bool:
 class StoredObjects:
     """Objects in an obstore store: every write appears whole (a rename locally, S3's own rule there)."""
 
-    def __init__(self, store: "ObjectStore", limit: int, *, typed: bool) -> None:
-        """Keep objects of up to `limit` bytes; `typed` stores tell readers the content type themselves."""
+    def __init__(self, store: "ObjectStore", limit: int, folder: Path | None = None) -> None:
+        """Keep objects of up to `limit` bytes; `folder` is where a local store has them, None for another."""
         self._store = store
         self._limit = limit
-        self._typed = typed
+        self._folder = folder
 
     async def put(self, key: ObjectKey, data: bytes) -> None:
         self._check(len(data))
         with _reaching(key):
-            await obstore.put_async(self._store, str(key), data, attributes=self._attributes(key))
+            await obstore.put_async(self._store, str(key), data, attributes=self._attributes(key), use_multipart=False)
+            await self._settle(key)
 
     async def put_stream(self, key: ObjectKey, chunks: AsyncIterable[bytes]) -> int:
         size = 0
@@ -99,6 +108,7 @@ class StoredObjects:
             await obstore.put_async(
                 self._store, str(key), counted(), attributes=self._attributes(key), max_concurrency=2
             )
+            await self._settle(key)
         return size
 
     async def get(self, key: ObjectKey) -> bytes:
@@ -107,9 +117,11 @@ class StoredObjects:
             self._check(found.meta["size"])
             return bytes(await found.bytes_async())
 
-    async def stream(self, key: ObjectKey) -> AsyncIterator[bytes]:
+    async def stream(self, key: ObjectKey, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        if start < 0 or (length is not None and length <= 0):
+            raise ValueError("a range begins at 0 or later and has a byte at least")
         with _reaching(key):
-            found = await obstore.get_async(self._store, str(key))
+            found = await obstore.get_async(self._store, str(key), options=_range(start, length))
             async for chunk in found.stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
 
@@ -119,10 +131,10 @@ class StoredObjects:
 
     async def delete(self, key: ObjectKey) -> None:
         with _reaching(key):
-            try:
+            with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, str(key))
-            except FileNotFoundError:
-                return
+            if self._folder is not None:
+                await asyncio.to_thread(_delete_unfinished, self._folder / str(key), self._folder)
 
     async def list(self, tenant: str, owner: str = "") -> AsyncIterator[ObjectInfo]:
         prefix = _prefix(tenant, owner)
@@ -148,7 +160,41 @@ class StoredObjects:
             raise InvalidArgument(message, reason="REQUEST_TOO_LARGE", metadata=metadata)
 
     def _attributes(self, key: ObjectKey) -> "Attributes | None":
-        return {"Content-Type": key.content_type} if self._typed else None
+        return {"Content-Type": key.content_type} if self._folder is None else None
+
+    async def _settle(self, key: ObjectKey) -> None:
+        """Return when a local object would outlive a power failure; S3 answers only then."""
+        if self._folder is not None:
+            await asyncio.to_thread(_sync, self._folder / str(key), self._folder)
+
+
+def _sync(path: Path, top: Path) -> None:
+    """Write a file and its name to the disk: the name is in its folder, the folder's name in the one above."""
+    for one in (path, *path.parents):
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if one == top:
+            return
+
+
+def _delete_unfinished(path: Path, top: Path) -> None:
+    """Delete what obstore had written of an object when its process was killed, `name#1` beside `name`."""
+    unfinished = list(path.parent.glob(f"{path.name}#*"))
+    for part in unfinished:
+        part.unlink(missing_ok=True)
+    if unfinished:
+        with suppress(OSError):  # ends at the first folder that holds something else
+            for folder in path.parents[: len(path.relative_to(top).parents) - 1]:
+                folder.rmdir()
+
+
+def _range(start: int, length: int | None) -> "GetOptions | None":
+    if length is not None:
+        return {"range": (start, start + length)}
+    return {"range": {"offset": start}} if start else None
 
 
 def _prefix(tenant: str, owner: str) -> str:

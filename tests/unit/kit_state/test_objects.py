@@ -188,3 +188,47 @@ OTHER_URLS = (
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"S3|object storage"):
         open_objects(url)
+
+
+async def test_a_part_of_an_object(objects: Objects) -> None:
+    content = bytes(range(256)) * 12_000
+    await objects.put(KEY, content)
+    for start, length in ((0, None), (5, None), (5, 10), (1_000_000, 1_500_000), (len(content) - 1, 100)):
+        end = None if length is None else start + length
+        assert b"".join([chunk async for chunk in objects.stream(KEY, start, length)]) == content[start:end]
+    for start, length in ((-1, None), (0, 0), (0, -1)):
+        with pytest.raises(ValueError, match="range"):
+            await anext(objects.stream(KEY, start, length))
+
+
+async def test_a_write_that_returned_is_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await open_objects(str(folder)).put(KEY, b"1")
+    assert synced == [str(path) for path in (folder / str(KEY), *(folder / str(KEY)).parents[:4])]
+
+
+async def test_what_a_killed_writer_left_goes_with_the_object(folder: Path) -> None:
+    objects = open_objects(str(folder))
+    path = folder / str(KEY)
+    path.parent.mkdir(parents=True)
+    for name in ("01h.png#1", "01h.png#2", "01h2.png"):
+        (path.parent / name).write_bytes(b"half")
+    await objects.delete(KEY)
+    assert [one.name for one in path.parent.iterdir()] == ["01h2.png"]
+    (path.parent / "01h2.png").rename(path.parent / "01h.png#3")
+    await objects.delete(KEY)
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_folder_that_is_empty_goes(folder: Path) -> None:
+    objects = open_objects(str(folder))
+    await objects.put(KEY, b"1")
+    await objects.delete(KEY)
+    assert list(folder.iterdir()) == []
