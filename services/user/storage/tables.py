@@ -8,6 +8,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -40,10 +41,13 @@ USERS = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("revision", Integer, nullable=False),
+    # Everything that admins search users by, case-folded: databases disagree about what lower case is.
+    Column("search_text", String(640), nullable=False, server_default=""),
     Index("idx_users_email", "tenant", "email", unique=True),
     Index("idx_users_phone", "tenant", "phone", unique=True),
     Index("idx_users_username", "tenant", "username_key", unique=True),
     Index("idx_users_plan", "tenant", "plan"),
+    Index("idx_users_role", "tenant", "role"),
     Index("idx_users_created_at", "tenant", "created_at"),
 )
 
@@ -89,6 +93,31 @@ REFRESH_TOKENS = Table(
     Index("uq_refresh_tokens_digest", "digest", unique=True),
     Index("ix_refresh_tokens_session", "tenant", "session_id", "generation"),
     Index("ix_refresh_tokens_expires_at", "expires_at"),
+)
+
+API_KEYS = Table(
+    "api_keys",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("display_name", String(100), nullable=False),
+    Column("scopes", String(200), nullable=False),  # names, in alphabetical order, with commas between
+    Column("budget_micro_credits", BigInteger, nullable=True),
+    Column("requests_per_minute", Integer, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
+    Column("last_used_at", UtcDateTime, nullable=True),
+    Column("revoked_at", UtcDateTime, nullable=True),
+    Column("revoke_reason", String(32), nullable=True),
+    Column("revision", Integer, nullable=False),
+    ForeignKeyConstraint(["tenant", "user_id"], ["users.tenant", "users.id"], ondelete="CASCADE"),
+    # A key alone says neither tenant nor user; its digest is as unique as 256 random bits.
+    Index("uq_api_keys_digest", "digest", unique=True),
+    Index("ix_api_keys_user", "tenant", "user_id", "created_at", "id"),
+    Index("ix_api_keys_revoked_at", "revoked_at"),
 )
 
 THROTTLES = Table(
@@ -137,6 +166,16 @@ AUDIT_ENTRIES = Table(
     Column("details", Text, nullable=False),  # text, not JSON: the seal is over these very characters
     Column("previous", Digest, nullable=False),
     Column("seal", Digest, nullable=False),
+    Column("method", String(160), nullable=False, server_default=""),
+    Column("resource", String(200), nullable=False, server_default=""),
+    Column("peer", String(64), nullable=False, server_default=""),
+    Column("trace_id", String(32), nullable=False, server_default=""),
+    Column("format", SmallInteger, nullable=False, server_default="1"),
+    Index("ix_audit_entries_actor", "tenant", "actor", "seq"),
+    Index("ix_audit_entries_target", "tenant", "target", "seq"),
+    Index("ix_audit_entries_resource", "tenant", "resource", "seq"),
+    Index("ix_audit_entries_action", "tenant", "action", "seq"),
+    Index("ix_audit_entries_time", "tenant", "time"),
 )
 
 AUDIT_HEADS = Table(
