@@ -6,7 +6,9 @@ import yaml
 
 from gateway_envoy.clusters import clusters
 from gateway_envoy.config import GatewayConfig, Json
+from gateway_envoy.http_metrics import STATISTICS, histogram_buckets
 from gateway_envoy.listeners import edge_listener, internal_listener
+from gateway_envoy.metrics_listener import metrics_listener
 from gateway_envoy.overload import overload_manager
 from gateway_envoy.tracing import SERVICE_NAME, runtime
 
@@ -14,7 +16,7 @@ from gateway_envoy.tracing import SERVICE_NAME, runtime
 # megabytes that nobody reads.
 _STATISTICS: Final = (
     "http.edge.downstream_", "http.internal.downstream_", "listener_manager.", "server.", "overload.",
-    "http.edge.jwt_authn.", "tracing.opentelemetry.",
+    "http.edge.jwt_authn.", "tracing.opentelemetry.", STATISTICS,
 )  # fmt: skip
 _CLUSTER_STATISTICS: Final = r"cluster\.[a-z_]+\.(upstream_(rq|cx)_.*|membership_.*|health_check\..*)"
 
@@ -27,11 +29,16 @@ def bootstrap(config: GatewayConfig) -> Json:
         "node": {"id": SERVICE_NAME, "cluster": SERVICE_NAME},
         "admin": {"address": config.admin.envoy()},
         "static_resources": {
-            "listeners": [edge_listener(config), internal_listener(config)],
+            "listeners": [edge_listener(config), internal_listener(config), *metrics_listener(config)],
             "clusters": clusters(config),
         },
         "overload_manager": overload_manager(config.limits),
-        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": included}}},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": included}},
+            "histogram_bucket_settings": histogram_buckets(),
+        },
+        # How old a histogram may be on the page; counters are never old.
+        "stats_flush_interval": "1s",
         "layered_runtime": {
             "layers": [{"name": "static", "static_layer": runtime()}, {"name": "admin", "admin_layer": {}}]
         },

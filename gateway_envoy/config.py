@@ -103,6 +103,8 @@ class GatewayConfig:
     descriptor_set: Path
     jwks: Path
     access_log: str
+    metrics: Address | None = None
+    """Where the Prometheus page is; nowhere if None."""
     traces: TraceReceiver | None = None
     sampling: float = 1.0
     """Part of new traces that is recorded, 0 to 1."""

@@ -6,6 +6,7 @@ from gateway_envoy import local_replies
 from gateway_envoy.access_log import access_log
 from gateway_envoy.chain import edge_chain, internal_chain
 from gateway_envoy.config import Address, GatewayConfig, Json
+from gateway_envoy.http_metrics import counting
 from gateway_envoy.internal_routes import internal_route_configuration
 from gateway_envoy.limits import MIB, Limits, duration
 from gateway_envoy.routes import route_configuration
@@ -77,7 +78,7 @@ def _manager(name: str, config: GatewayConfig) -> Json:
         "skip_xff_append": name == "internal",
         "internal_address_config": {"unix_sockets": False},
         "generate_request_id": True,
-        "access_log": [access_log(config, name)],
+        "access_log": [access_log(config, name), *(counting() if name == "edge" else ())],
         **tracing(config),
     }
 

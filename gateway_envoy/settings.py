@@ -53,6 +53,13 @@ class GatewaySettings(CandelaSettings):
     )
     tls_cert: Path | None = Field(None, description="The certificate the gateway shows to services (mutual TLS), PEM.")
     tls_key: Path | None = Field(None, description="The private key of `tls_cert`, PEM.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Prometheus page; of the plan if empty, none if 0. On loopback, or at `gateway_host` "
+        "for readers with a certificate of `tls_ca`.",
+    )
     user_endpoints: str = Field("", description="Where the user service is: `host:port` separated by commas.")
     payment_endpoints: str = Field("", description="Where the payment service is.")
     recognition_endpoints: str = Field("", description="Where the recognition service is.")
@@ -92,6 +99,12 @@ class GatewaySettings(CandelaSettings):
 
     def _endpoints(self, name: str) -> tuple[str, ...]:
         return split(str(getattr(self, f"{name}_endpoints"))) or (f"{_LOOPBACK}:{self.ports.service(name)}",)
+
+    def metrics_address(self) -> Address | None:
+        """Return where the Prometheus page is: beyond loopback only for readers with a certificate of the mesh."""
+        shared = self.tls_ca and self.tls_cert and not is_loopback(f"{self.gateway_host}:0")
+        port = self.ports.metrics("gateway") if self.metrics_port is None else self.metrics_port
+        return Address(self.gateway_host if shared else _LOOPBACK, port) if port else None
 
     def limits(self) -> Limits:
         return Limits(
@@ -134,6 +147,7 @@ def resolve(
         mesh_methods=tuple(m for m in read_contract(mesh_set) if m.server in deployed),
         descriptor_set=public_set,
         jwks=settings.keys / "user-jwks.json",
+        metrics=settings.metrics_address(),
         access_log=settings.gateway_access_log or str(settings.data_dir / "logs" / "gateway-access.log"),
         traces=TraceReceiver.parse(settings.otlp) if settings.otlp else None,
         sampling=settings.trace_sampling_ratio,

@@ -17,6 +17,14 @@ def build() -> Json:
     }
 
 
+def own(name: str) -> Json:
+    """Return the filter with a script of its own, for a listener without the one for errors."""
+    return {
+        "name": NAME,
+        "typed_config": {"@type": f"{_TYPES}.Lua", "default_source_code": {"inline_string": read(name)}},
+    }
+
+
 def context(**values: str) -> Json:
     """Return what a route tells the error script: `shape` (`openai`), `limit_bytes`."""
     return {"@type": f"{_TYPES}.LuaPerRoute", "filter_context": values}
