@@ -185,3 +185,70 @@ AUDIT_HEADS = Table(
     Column("seq", BigInteger, nullable=False),
     Column("seal", Digest, nullable=False),
 )
+
+# No foreign keys to `users`: a cascade would remove pieces without a word about their objects.
+FILES = Table(
+    "files",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("content_type", String(100), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
+    Column("origin", String(160), nullable=False),
+    Index("ix_files_newest", "tenant", "user_id", "created_at", "id"),
+    Index("ix_files_expires_at", "expires_at"),
+)
+
+UPLOADS = Table(
+    "uploads",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("received_bytes", BigInteger, nullable=False),
+    Column("pieces", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_uploads_expires_at", "expires_at"),
+)
+
+# The pieces of a file or of the upload that becomes the file of the same id.
+FILE_PIECES = Table(
+    "file_pieces",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("file_id", Id, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("object", String(255), nullable=False),
+    Column("skip_bytes", BigInteger, nullable=False),
+)
+
+FILE_SPACE = Table(
+    "file_space",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("used_bytes", BigInteger, nullable=False),
+    Column("files", Integer, nullable=False),
+)
+
+STRAY_OBJECTS = Table(
+    "stray_objects",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("object", String(255), primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("given_up", Boolean(create_constraint=False), nullable=False),
+    Index("ix_stray_objects_due_at", "given_up", "due_at"),
+)
