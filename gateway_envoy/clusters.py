@@ -10,7 +10,21 @@ TRACES: Final = "otlp"
 ADMIN: Final = "admin"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_SOCKET: Final = "envoy.transport_sockets.tls"
+_PREDICATES: Final = "type.googleapis.com/envoy.extensions.retry.host"
 _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+ELSEWHERE: Final[Json] = {
+    # How a retry is made: on another server than the one that failed, where there is another, and soon.
+    "num_retries": 2,
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {"@type": f"{_PREDICATES}.previous_hosts.v3.PreviousHostsPredicate"},
+        }
+    ],
+    "host_selection_retry_max_attempts": 3,
+    "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
+}
 
 
 def clusters(config: GatewayConfig) -> list[Json]:
@@ -44,6 +58,11 @@ _OUTLIERS: Final[Json] = {
     # Only what the transport says counts: an INTERNAL is one caller's bad luck, not a reason to drop a server.
     "consecutive_gateway_failure": 5,
     "enforcing_consecutive_gateway_failure": 100,
+    # A server that refuses connections or breaks them is left out long before its health check says so.
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 3,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "enforcing_local_origin_success_rate": 0,
     "enforcing_consecutive_5xx": 0,
     "enforcing_success_rate": 0,
     "interval": "5s",
@@ -101,6 +120,8 @@ def _health_check(limits: Limits) -> Json:
         "interval": duration(limits.health_interval),
         "no_traffic_interval": duration(limits.health_interval),
         "unhealthy_interval": duration(limits.health_interval_down),
+        # After one bad answer the second is asked for at once, so that a server that drains is soon left alone.
+        "unhealthy_edge_interval": duration(limits.health_interval_down),
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
         "grpc_health_check": {},

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gateway_envoy.clusters import ELSEWHERE
 from gateway_envoy.config import GatewayConfig, Json
 from gateway_envoy.contract import Method
 
@@ -26,7 +27,7 @@ def _method(method: Method) -> Json:
     return {
         "name": method.path,
         "match": {"path": method.path},
-        "route": _action(method.server, f"{_ALWAYS},unavailable"),
+        "route": _action(method.server, f"{_ALWAYS},reset,unavailable"),
         "decorator": {"operation": method.path.lstrip("/"), "propagate": False},
     }
 
@@ -47,5 +48,5 @@ def _action(server: str, retry_on: str) -> Json:
         "cluster": server,
         "timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": "0s"},
-        "retry_policy": {"retry_on": retry_on, "num_retries": 2},
+        "retry_policy": {"retry_on": retry_on, **ELSEWHERE},
     }

@@ -87,6 +87,8 @@ def _listener(name: str, address: Address, manager: Json, limits: Limits) -> Jso
     return {
         "name": name,
         "address": address.envoy(),
+        # Several Envoys may listen here at once: the kernel deals connections out among those that are alive.
+        "enable_reuse_port": True,
         "per_connection_buffer_limit_bytes": limits.buffer,
         "filter_chains": [{"filters": [_filter(manager)]}],
     }

@@ -33,6 +33,10 @@ def _run(options: argparse.Namespace) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    return _command(options, settings)
+
+
+def _command(options: argparse.Namespace, settings: SupervisorSettings) -> int:
     match options.command:
         case "run":
             from supervisor.run import run  # noqa: PLC0415 — only what this command needs
@@ -42,6 +46,14 @@ def _run(options: argparse.Namespace) -> int:
             from supervisor.status import show_status  # noqa: PLC0415 — only what this command needs
 
             return show_status(settings.data)
+        case "restart":
+            from supervisor.restart import restart  # noqa: PLC0415 — only what this command needs
+
+            return restart(settings.data)
+        case "top":
+            from supervisor.top import show_top  # noqa: PLC0415 — only what this command needs
+
+            return show_top(settings.data, once=options.once)
         case "trace":
             from supervisor.traces.show import show_traces  # noqa: PLC0415 — only what this command needs
 
@@ -73,6 +85,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Shows pid, health, restarts and proportional memory (PSS) of each process of the running mesh. "
         "Exit status 0 when the mesh is ready.",
     )
+    commands.add_parser(
+        "restart",
+        help="restart every process but Redis, one after the other",
+        description="Ends one process after the other in order and starts it again, each when the one before is "
+        "healthy and used again. With CANDELA_REPLICAS=2 nobody notices. New code is taken up, databases are migrated; "
+        "new settings and a new supervisor need a stop and a start. Exit status 0 when all were restarted.",
+    )
+    top = commands.add_parser(
+        "top",
+        help="show rates, latencies, queues and processes, live",
+        description="Shows what the running mesh does, each second: rates, latencies and errors of the last ten "
+        "seconds, queues and batches of the models, health, CPU and memory of each process. q leaves, s sorts. Without "
+        "a terminal prints the figures since the start, once. Exit status 1 when no mesh runs.",
+    )
+    top.add_argument("--once", action="store_true", help="print the figures since the start and end")
     trace = commands.add_parser(
         "trace",
         help="list the last traces, or show one as a tree",

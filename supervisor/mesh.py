@@ -76,17 +76,38 @@ class Mesh:
         for process in self.processes.values():
             process.kill()
 
-    async def _start_one(self, process: Supervised) -> None:
-        """Do the steps of one process while its dependencies start, start it, and wait until it is ready."""
-        spec = process.spec
-        for step in spec.steps:
+    async def renew(self, process: Supervised) -> None:
+        """Do the steps of one running process again, end it in order, start it, and wait until it is healthy.
+
+        Raises StartFailedError when a step fails, and then nothing was ended, or when it is not healthy in time.
+        """
+        await self._prepare(process)
+        has_other = any(other.spec.group == process.spec.group for other in self._others(process))
+        process.start_draining()
+        await self._drain(process, notice=has_other)
+        try:
+            await process.renew(grace=process.spec.grace)
+        except TimeoutError:
+            raise StartFailedError(f"{process.spec.name} is not healthy again", process.log.tail()) from None
+
+    def _others(self, process: Supervised) -> list[Supervised]:
+        return [other for other in self.processes.values() if other is not process]
+
+    async def _prepare(self, process: Supervised) -> None:
+        """Do the steps before a process's start."""
+        for step in process.spec.steps:
             if not step.needed():
                 continue
             self._reporter.preparing(step.label)
             try:
-                await run_step(step, {**self._around.env, **spec.env}, self._around.cwd, process.log)
+                await run_step(step, {**self._around.env, **process.spec.env}, self._around.cwd, process.log)
             except StepFailedError as error:
                 raise StartFailedError(str(error), error.tail) from error
+
+    async def _start_one(self, process: Supervised) -> None:
+        """Do the steps of one process while its dependencies start, start it, and wait until it is ready."""
+        spec = process.spec
+        await self._prepare(process)
         for name in spec.depends_on:
             await self.processes[name].ready.wait()
         self._tasks.append(asyncio.create_task(process.run(), name=f"run {spec.name}"))
@@ -111,13 +132,20 @@ class Mesh:
             raise StartFailedError(message, []) from None
 
     async def _stop_one(self, process: Supervised) -> None:
+        await self._drain(process, notice=False)
+        await process.stop(grace=process.spec.grace)
+
+    async def _drain(self, process: Supervised, *, notice: bool) -> None:
+        """Let a proxy finish what it is answering, unless everything shall end now."""
         spec = process.spec
-        if spec.drain is not None and not self._kill_now.is_set():
-            draining = asyncio.create_task(drain(spec.drain, timeout=spec.grace))
-            hurried = asyncio.create_task(self._kill_now.wait())
+        if spec.drain is None or self._kill_now.is_set():
+            return
+        draining = asyncio.create_task(drain(spec.drain, timeout=spec.grace, notice=notice))
+        hurried = asyncio.create_task(self._kill_now.wait())
+        try:
             await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for task in (draining, hurried):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        await process.stop(grace=spec.grace)

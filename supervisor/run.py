@@ -17,10 +17,11 @@ from supervisor.metrics import Metric, MetricsPage, Sample
 from supervisor.own_logs import bound_own_logs
 from supervisor.ports import busy_message
 from supervisor.process import Child
+from supervisor.rolling import RollingRestart, in_gateways
 from supervisor.screen import Screen
 from supervisor.settings import REPOSITORY, SupervisorSettings, python
 from supervisor.specs import ProcessSpec, common_environment, front_probe, mesh_specs, redis_config
-from supervisor.status import MeshState, StatusFile
+from supervisor.status import ROLL_SIGNAL, MeshState, StatusFile
 from supervisor.supervised import State, Surroundings
 from supervisor.traces.ingest import TraceIngest
 from supervisor.traces.journal import JournalWriter
@@ -89,6 +90,8 @@ class _Run:
         self._page = MetricsPage(settings.ports.metrics("supervisor"), self._metrics)
         around = Surroundings(self._env, REPOSITORY, settings.data.logs, SystemClock(), screen)
         self._mesh = Mesh(specs, around, front=front_probe(settings))
+        self._rolling = RollingRestart(self._mesh, in_gateways(specs))
+        self._roll: asyncio.Task[None] | None = None
         self._status_file = StatusFile(settings)
         self._state = MeshState.STARTING
         self._stop = asyncio.Event()
@@ -98,6 +101,7 @@ class _Run:
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_stop_signal)
+        loop.add_signal_handler(ROLL_SIGNAL, self._on_roll_signal)
         status = asyncio.create_task(self._keep_status(), name="status file")
         logs = asyncio.create_task(bound_own_logs(self._specs), name="own logs")
         try:
@@ -107,6 +111,8 @@ class _Run:
                 await self._stop.wait()
         finally:
             self._state = MeshState.STOPPING
+            if self._roll is not None:
+                await _cancelled(self._roll)
             await self._mesh.stop()
             await self._page.stop()
             await self._receiver.stop()
@@ -120,6 +126,19 @@ class _Run:
         if self._stop.is_set():
             self._mesh.hurry()
         self._stop.set()
+
+    def _on_roll_signal(self) -> None:
+        """Begin a rolling restart, unless the mesh is still starting, or stopping, or at it already."""
+        if self._state is MeshState.READY and (self._roll is None or self._roll.done()):
+            self._roll = asyncio.create_task(self._restart_in_turn(), name="rolling restart")
+
+    async def _restart_in_turn(self) -> None:
+        self._screen.preparing("rolling restart")
+        if await self._rolling.run():
+            self._screen.preparing("rolling restart done")
+        else:
+            status = self._rolling.status
+            self._screen.warning(self._mesh.processes[status.process].spec, "ERROR", f"restart ended: {status.failure}")
 
     async def _start_unless_stopped(self) -> bool:
         """Start the mesh; return False when the person changed their mind meanwhile."""
@@ -157,7 +176,7 @@ class _Run:
             await asyncio.sleep(_STATUS_INTERVAL)
 
     def _write_status(self) -> None:
-        self._status_file.write(self._state, self._mesh)
+        self._status_file.write(self._state, self._mesh, self._rolling.status)
 
     def _metrics(self) -> Iterable[Metric]:
         """Return what the Prometheus page shows."""

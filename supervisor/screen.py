@@ -41,18 +41,18 @@ class Screen:
     def ready(self, spec: ProcessSpec, seconds: float, *, restarted: bool) -> None:
         took = f"{seconds:5.1f} s" if seconds else "       "
         again = "  again" if restarted else ""
-        self._line(f"  {self._paint('✔', 'green')} {spec.name:<12} {spec.address:<18} {took}{again}")
+        self._line(f"  {self._paint('✔', 'green')} {spec.name:<14} {spec.address:<18} {took}{again}")
 
     def died(self, spec: ProcessSpec, how: str, delay: float) -> None:
         when = f"in {delay:.1f} s" if delay else "now"
-        self._line(f"  {self._paint('✘', 'red')} {spec.name:<12} {how}; starts again {when}")
+        self._line(f"  {self._paint('✘', 'red')} {spec.name:<14} {how}; starts again {when}")
 
     def failing(self, spec: ProcessSpec, failures: int, tail: list[str]) -> None:
-        self._line(f"  {self._paint('✘', 'red')} {spec.name:<12} failed {failures} times within a minute")
+        self._line(f"  {self._paint('✘', 'red')} {spec.name:<14} failed {failures} times within a minute")
         self.tail(spec.name, tail)
 
     def unhealthy(self, spec: ProcessSpec, why: str) -> None:
-        self._line(f"  {self._paint('!', 'yellow')} {spec.name:<12} {why}")
+        self._line(f"  {self._paint('!', 'yellow')} {spec.name:<14} {why}")
 
     def warning(self, spec: ProcessSpec, level: str, message: str) -> None:
         """Show a warning of a process: once in a minute, and a few in ten seconds; all of them are in its log."""
@@ -63,7 +63,7 @@ class Screen:
         if verdict is Verdict.LAST:
             text = f"and more: {self._settings.data.logs / spec.name}.jsonl"
         colour = "yellow" if level == "WARNING" else "red"
-        self._line(f"  {self._paint('!', colour)} {spec.name:<12} {self._paint(level.lower(), colour)} {text}")
+        self._line(f"  {self._paint('!', colour)} {spec.name:<14} {self._paint(level.lower(), colour)} {text}")
 
     def stopping(self, names: list[str]) -> None:
         if not self._stopping:
@@ -72,7 +72,7 @@ class Screen:
         self._line(f"  {self._paint('…', 'dim')} stopping {', '.join(names)}")
 
     def overdue(self, spec: ProcessSpec, grace: float) -> None:
-        self._line(f"  {self._paint('!', 'yellow')} {spec.name:<12} did not finish within {grace:.0f} s, killed")
+        self._line(f"  {self._paint('!', 'yellow')} {spec.name:<14} did not finish within {grace:.0f} s, killed")
 
     def stopped(self) -> None:
         """Say that nothing is left."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from services.kit.ports_plan import DEFAULT_BASE, PortPlan
+from services.kit.ports_plan import DEFAULT_BASE, MOST_REPLICAS, PortPlan
 from supervisor.datadir import DataDir
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,10 +41,12 @@ class SupervisorSettings:
     """CANDELA_REDIS_URL, default empty: the supervisor starts a Redis of its own."""
     inherited: Mapping[str, str]
     """The part of the environment that the processes see."""
+    replicas: int = 1
+    """CANDELA_REPLICAS, default 1: how many of each service and of Envoy run."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings. Raises SettingsError for a base port that is no number or out of range."""
+        """Read the settings. Raises SettingsError for a base port or a number of replicas that cannot be."""
         text = environment.get("CANDELA_PORT_BASE") or str(DEFAULT_BASE)
         if not text.isdecimal():
             raise SettingsError(f"CANDELA_PORT_BASE={text} is not usable: it must be a number such as {DEFAULT_BASE}")
@@ -60,7 +62,14 @@ class SupervisorSettings:
             otlp_endpoint=environment.get("CANDELA_OTLP_ENDPOINT") or f"http://127.0.0.1:{ports.otlp}",
             redis_url=environment.get("CANDELA_REDIS_URL", ""),
             inherited=inherited_environment(environment),
+            replicas=_replicas(environment.get("CANDELA_REPLICAS") or "1"),
         )
+
+
+def _replicas(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_REPLICAS:
+        raise SettingsError(f"CANDELA_REPLICAS={text} is not usable: one machine runs 1 or {MOST_REPLICAS} of each")
+    return int(text)
 
 
 def inherited_environment(environment: Mapping[str, str]) -> dict[str, str]:

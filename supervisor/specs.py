@@ -1,7 +1,7 @@
 """The processes of the mesh, as data: what runs, how it is told its settings, how one knows that it is well.
 
-A later service is one more `_service(...)` line in `mesh_specs`. Names are those of instances (`inference`, later
-`inference-2`), groups are what memory is summed by.
+A later service is one more entry in `_SERVICES`. Names are those of instances (`inference`, and with two replicas
+`inference-2`), groups are what memory is summed by and what may stand in for each other.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from services.kit.database_url import DatabaseUrl
 from services.kit.migrations import MigrationError, is_current
+from services.kit.ports_plan import instance_name
 from supervisor.binaries import find
 from supervisor.settings import REPOSITORY, SupervisorSettings, python
 
@@ -20,6 +21,11 @@ _HOST = "127.0.0.1"
 
 # Stages of the start order; they stop from the highest down, so that the edge drains while its services still answer.
 _STAGE_STATE, _STAGE_MODELS, _STAGE_SERVICES, _STAGE_EDGE = 0, 1, 2, 3
+
+# How long a replica that ends still takes calls: Envoy asks for its health once a second and believes the second no.
+_NOTICE_SECONDS = 1.6
+# How long an Envoy that ends tells its callers to connect anew before it closes its listeners.
+DRAIN_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class Drain:
     admin_port: int
     listeners: str
     """Regular expression over Envoy's names of the statistics that count active requests."""
+    notice: float = 0.0
+    """Seconds for which it goes on and asks its callers to connect anew, where another takes their connections."""
     linger: float = 0.0
     """Seconds between the end of the last request and SIGTERM: what the proxy still reports about it."""
 
@@ -98,17 +106,33 @@ class ProcessSpec:
     grace: float = 12.0
     """Seconds it has to finish after SIGTERM; the services themselves give calls in flight 10."""
     own_log: OwnLog | None = None
+    renewable: bool = False
+    """Whether a rolling restart may end it and start it again: what holds state may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A Python gRPC service."""
+
+    name: str
+    module: str
+    stage: int
+    migrates: bool = True
+
+
+_SERVICES = (
+    _Service("inference", "inference_server.main", _STAGE_MODELS, migrates=False),
+    _Service("user", "services.user.main", _STAGE_SERVICES),
+    _Service("recognition", "services.recognition.main", _STAGE_SERVICES),
+)
 
 
 def mesh_specs(settings: SupervisorSettings) -> tuple[ProcessSpec, ...]:
     """Return all processes of the mesh. Raises MissingProgramError when Envoy or Redis is nowhere."""
     redis = () if settings.redis_url else (_redis(settings),)
-    services = (
-        _service(settings, "inference", "inference_server.main", stage=_STAGE_MODELS, migrates=False),
-        _service(settings, "user", "services.user.main", stage=_STAGE_SERVICES),
-        _service(settings, "recognition", "services.recognition.main", stage=_STAGE_SERVICES),
-    )
-    return (*redis, *services, _envoy(settings))
+    replicas = range(1, settings.replicas + 1)
+    services = tuple(_service(settings, service, replica) for service in _SERVICES for replica in replicas)
+    return (*redis, *services, *(_envoy(settings, replica) for replica in replicas))
 
 
 def common_environment(settings: SupervisorSettings) -> dict[str, str]:
@@ -123,30 +147,41 @@ def common_environment(settings: SupervisorSettings) -> dict[str, str]:
         "CANDELA_DATA_DIR": str(data.root),
         "CANDELA_KEYS_DIR": str(data.keys),
         "CANDELA_PORT_BASE": str(ports.base),
+        "CANDELA_REPLICAS": str(settings.replicas),
         "CANDELA_OTLP_ENDPOINT": settings.otlp_endpoint,
         "CANDELA_REDIS_URL": redis_url,
     }
 
 
-def _service(settings: SupervisorSettings, name: str, module: str, *, stage: int, migrates: bool = True) -> ProcessSpec:
-    """Return the spec of one Python gRPC service; one that keeps a database migrates it first."""
-    ports = settings.ports
-    migrate = Step(f"migrate {name}", (python(), "-m", module, "migrate"), partial(_must_migrate, settings, name))
+def _service(settings: SupervisorSettings, service: _Service, replica: int) -> ProcessSpec:
+    """Return the spec of one replica of a service; of one that keeps a database, the first migrates it."""
+    ports, argv, name = settings.ports, (python(), "-m", service.module), instance_name(service.name, replica)
+    migrate = Step(f"migrate {name}", (*argv, "migrate"), partial(_must_migrate, settings, service.name))
+    redis = () if settings.redis_url else ("redis",)
     return ProcessSpec(
         name=name,
-        argv=(python(), "-m", module),
+        argv=argv,
         env={
             "CANDELA_LISTEN": f"{_HOST}:{ports.service(name)}",
             "CANDELA_METRICS_PORT": str(ports.metrics(name)),
+            **_notice(settings),
         },
         probe=GrpcHealth(ports.service(name)),
         address=f"{_HOST}:{ports.service(name)}",
-        stage=stage,
-        group=name,
-        steps=(migrate,) if migrates else (),
-        depends_on=() if settings.redis_url else ("redis",),
+        stage=service.stage,
+        group=service.name,
+        steps=(migrate,) if service.migrates and replica == 1 else (),
+        # The first one runs on a database that is up to date, so the second has nothing to wait for but it.
+        depends_on=redis if replica == 1 else (*redis, service.name),
         ports=(name, f"metrics-{name}"),
+        renewable=True,
     )
+
+
+def _notice(settings: SupervisorSettings) -> dict[str, str]:
+    """Return how long a replica that ends still takes calls: not at all where nobody else could."""
+    name = "CANDELA_DRAIN_NOTICE_SECONDS"
+    return {name: str(_NOTICE_SECONDS)} if settings.replicas > 1 and not settings.inherited.get(name) else {}
 
 
 def _must_migrate(settings: SupervisorSettings, service: str) -> bool:
@@ -203,26 +238,43 @@ def redis_config(settings: SupervisorSettings, password: str) -> str:
 _ENVOY_LOG = '{"timestamp":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","logger":"envoy.%n","message":"%j"}'
 
 
-def _envoy(settings: SupervisorSettings) -> ProcessSpec:
-    ports = settings.ports
-    config = settings.data.run / "envoy.yaml"
+def _envoy(settings: SupervisorSettings, replica: int) -> ProcessSpec:
+    """Return the spec of one Envoy. All of them listen on the same ports: the kernel deals the connections out."""
+    ports, name, admin = settings.ports, instance_name("envoy", replica), settings.ports.admin(replica)
+    config = settings.data.run / f"{name}.yaml"
+    access_log = settings.data.logs / f"{instance_name('gateway-access', replica)}.log"
     workers = min(2, os.cpu_count() or 1)
     envoy = (str(find("envoy")), "-c", str(config), "--disable-hot-restart", "--concurrency", str(workers))
+    drains = ("--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate")
     build = (python(), "-m", "gateway_envoy", "build", "--out", str(config))
+    gateway = instance_name("gateway", replica)
     return ProcessSpec(
-        name="envoy",
-        argv=(*envoy, "--log-level", "warning", "--log-format", _ENVOY_LOG),
-        env={"TZ": "UTC"},
-        probe=HttpOk(ports.envoy_admin, "/ready"),
+        name=name,
+        argv=(*envoy, *drains, "--log-level", "warning", "--log-format", _ENVOY_LOG),
+        env={"TZ": "UTC"} if replica == 1 else {"TZ": "UTC", **_second_gateway(settings, replica, access_log)},
+        probe=HttpOk(admin, "/ready"),
         address=f"{_HOST}:{ports.edge}",
         stage=_STAGE_EDGE,
         group="envoy",
         steps=(Step("build the gateway's configuration", build),),
         # Envoy sends its spans every half second, and drops at its end those that it has not sent.
-        drain=Drain(ports.envoy_admin, r"^http\.(edge|internal).*downstream_rq_active$", linger=0.6),
-        ports=("edge", "internal", "envoy-admin"),
-        own_log=OwnLog(settings.data.logs / "gateway-access.log", ports.envoy_admin),
-    )
+        drain=Drain(admin, r"^http\.(edge|internal).*downstream_rq_active$", DRAIN_SECONDS, linger=0.6),
+        ports=("edge", "internal", "envoy-admin", "metrics-gateway") if replica == 1 else
+        (f"envoy-admin-{replica}", f"metrics-{gateway}"),
+        own_log=OwnLog(access_log, admin),
+        renewable=True,
+    )  # fmt: skip
+
+
+def _second_gateway(settings: SupervisorSettings, replica: int, access_log: Path) -> dict[str, str]:
+    """Return where another Envoy than the first differs from it."""
+    own = {
+        "CANDELA_GATEWAY_ADMIN_PORT": str(settings.ports.admin(replica)),
+        "CANDELA_METRICS_PORT": str(settings.ports.metrics(instance_name("gateway", replica))),
+    }
+    if not settings.inherited.get("CANDELA_GATEWAY_ACCESS_LOG"):
+        own["CANDELA_GATEWAY_ACCESS_LOG"] = str(access_log)
+    return own
 
 
 def edge_url(settings: SupervisorSettings) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -11,10 +12,13 @@ from typing import TextIO
 
 from supervisor.datadir import DataDir, holder_of, write_atomically
 from supervisor.mesh import Mesh
+from supervisor.rolling import NO_ROLL, RollStatus
 from supervisor.settings import SupervisorSettings
 from supervisor.supervised import Supervised
 
 _MIB = 1024 * 1024
+ROLL_SIGNAL = signal.SIGUSR1
+"""What the supervisor is sent for a rolling restart. Not SIGHUP: that is a terminal that was closed."""
 
 
 class MeshState(Enum):
@@ -47,6 +51,7 @@ class MeshStatus:
     state: str
     port_base: int
     processes: tuple[ProcessStatus, ...]
+    roll: RollStatus = NO_ROLL
 
 
 class StatusFile:
@@ -57,10 +62,10 @@ class StatusFile:
         self._port_base = settings.ports.base
         self._written: MeshStatus | None = None
 
-    def write(self, state: MeshState, mesh: Mesh) -> None:
+    def write(self, state: MeshState, mesh: Mesh, roll: RollStatus = NO_ROLL) -> None:
         """Bring the file up to date. A full disk makes it old, and does not stop the mesh."""
         processes = tuple(_status_of(process) for process in mesh.processes.values())
-        status = MeshStatus(os.getpid(), state.value, self._port_base, processes)
+        status = MeshStatus(os.getpid(), state.value, self._port_base, processes, roll)
         if status == self._written:
             return
         with contextlib.suppress(OSError):
@@ -93,7 +98,7 @@ def read_status(data: DataDir) -> MeshStatus | None:
     except (OSError, ValueError):
         return None
     processes = tuple(ProcessStatus(**process) for process in raw.pop("processes"))
-    return MeshStatus(processes=processes, **raw)
+    return MeshStatus(processes=processes, roll=RollStatus(**raw.pop("roll")), **raw)
 
 
 def show_status(data: DataDir, out: TextIO = sys.stdout) -> int:

@@ -29,6 +29,7 @@ class State(Enum):
     STARTING = "starting"
     READY = "ready"
     UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
     DOWN = "down"
     STOPPED = "stopped"
 
@@ -75,6 +76,7 @@ class Supervised:
         self.started_at = around.clock.now()
         self._begun = 0.0
         self._failed_starts = 0
+        self._renewing = False
         self._was_ready = False
         self._env, self._cwd = {**around.env, **spec.env}, around.cwd
         self._clock, self._reporter, self._patience = around.clock, around.reporter, around.patience
@@ -96,7 +98,8 @@ class Supervised:
                 status = await self._live_once()
                 if self._stop_requested.is_set():
                     break
-                await self._after_failure(status)
+                if not self._renewing:
+                    await self._after_failure(status)
         finally:
             self.state = State.STOPPED
             await self._prober.close()
@@ -104,9 +107,27 @@ class Supervised:
     async def stop(self, *, grace: float) -> None:
         """Ask the process to finish, wait at most `grace` seconds, then kill it. The task of `run` ends soon after."""
         self._stop_requested.set()
-        child = self._child
-        if child is None:
-            return
+        if self._child is not None:
+            await self._finish(self._child, grace)
+
+    async def renew(self, *, grace: float) -> None:
+        """Ask the process to finish as `stop` does, start it again at once, and return when it is healthy.
+
+        Raises TimeoutError when it is not within the time that a start may take; it is then tried further. Does
+        nothing to a process that is not running: it is being started again anyway.
+        """
+        if self._child is not None and not self._stop_requested.is_set():
+            self.start_draining()
+            self.ready.clear()
+            await self._finish(self._child, grace)
+        async with asyncio.timeout(self._patience.start):
+            await self.ready.wait()
+
+    def start_draining(self) -> None:
+        """Take note that the process is about to end because it was told to: its end is no failure."""
+        self._renewing, self.state = True, State.DRAINING
+
+    async def _finish(self, child: Child, grace: float) -> None:
         child.terminate()
         try:
             async with asyncio.timeout(grace):
@@ -122,13 +143,14 @@ class Supervised:
             self._child.kill()
 
     def _on_warning(self, level: str, message: str) -> None:
-        self._reporter.warning(self.spec, level, message)
+        if not self._renewing:  # what it says about its end, such as the signal, is expected
+            self._reporter.warning(self.spec, level, message)
 
     async def _live_once(self) -> int:
         """Live through one process from start to end; return its exit status."""
         self.started_at = self._clock.now()
         self._begun = self._clock.monotonic()
-        self.state = State.STARTING
+        self.state, self._renewing = State.STARTING, False
         self._child = child = await Child.spawn(self.spec.argv, self._env, self._cwd, self.log)
         if self._stop_requested.is_set():  # It came while the process was being started.
             child.terminate()
@@ -196,7 +218,7 @@ class Supervised:
 
     def _note(self, healthy: bool, why: str) -> None:
         was_ready = self.state is State.READY
-        if self._stop_requested.is_set() or healthy is was_ready:
+        if self._stop_requested.is_set() or self._renewing or healthy is was_ready:
             return
         self.state = State.READY if healthy else State.UNHEALTHY
         if healthy:

@@ -1,7 +1,9 @@
 """Channels to other services, used with the generated asynchronous stubs.
 
-A call on a channel waits a moment for its connection while the other side restarts, and is never sent twice: gRPC only
-re-sends what the other side cannot have seen. Several addresses are used in turn (round robin).
+A call on a channel waits a moment for its connection while the other side restarts. Several addresses, or those that
+one DNS name gives, are used in turn (round robin); one that says NOT_SERVING is left out. gRPC re-sends what the other
+side cannot have seen; what it may have seen is sent again only to another of several, and only when the contract says
+that the method has no side effects.
 
 The channel wraps gRPC's own instead of giving it interceptors: those cost a task a call, and one that answers
 with an iterator leaves a call behind whose destructor raises.
@@ -23,7 +25,10 @@ from services.kit.identity import ServiceIdentity
 from services.kit.outgoing import OutgoingCalls
 
 _CONNECT_SECONDS = 3.0
-_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_ATTEMPTS = 3  # of a call without side effects, where there are several servers
+_ONE = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+# The health of the whole server is watched, so that one that drains gets no new calls before it refuses them.
+_SEVERAL = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
 
 def target_of(addresses: Sequence[str]) -> str:
@@ -38,6 +43,13 @@ def target_of(addresses: Sequence[str]) -> str:
             f"several addresses must all be IPv4 or all IPv6 (or use one DNS name): {', '.join(addresses)}"
         )
     return f"ipv{versions.pop()}:{','.join(addresses)}"
+
+
+def may_be_several(addresses: Sequence[str]) -> bool:
+    """Say whether more than one server may be behind the addresses: there are several, or it is a DNS name."""
+    address = addresses[0]
+    one = address.startswith(("unix:", "localhost:")) or _ip_version(address) != 0
+    return len(addresses) > 1 or not one
 
 
 def _ip_version(address: str) -> int:
@@ -60,7 +72,8 @@ async def open_channel(
     Calls raise CandelaError: what the other service answered, Unavailable when it cannot be reached.
     """
     target = target_of(addresses)
-    options = client_options(_SERVICE_CONFIG)
+    several = may_be_several(addresses)
+    options = client_options(_SEVERAL if several else _ONE)
     if len(addresses) > 1:
         options.append(("grpc.default_authority", callee))
     if credentials is None:
@@ -68,7 +81,7 @@ async def open_channel(
     else:
         inner = grpc.aio.secure_channel(target, credentials, options=options)
     async with inner:
-        yield MeshChannel(inner, OutgoingCalls(callee, identity, tracer))
+        yield MeshChannel(inner, OutgoingCalls(callee, identity, tracer), attempts=_ATTEMPTS if several else 1)
 
 
 class MeshChannel(grpc.aio.Channel):
@@ -77,9 +90,11 @@ class MeshChannel(grpc.aio.Channel):
     A call with one reply is awaited; one with a stream of replies is iterated (`Replies`), and starts when it is.
     """
 
-    def __init__(self, inner: grpc.aio.Channel, calls: OutgoingCalls) -> None:
+    def __init__(self, inner: grpc.aio.Channel, calls: OutgoingCalls, *, attempts: int = 1) -> None:
+        """Send a call without side effects up to `attempts` times while it is answered UNAVAILABLE."""
         self._inner = inner
         self._calls = calls
+        self._attempts = attempts
 
     def unary_unary(self, method: str, *serializers: Any, **options: Any) -> Any:
         return self._single(method, self._inner.unary_unary(method, *serializers, **options))
@@ -98,9 +113,17 @@ class MeshChannel(grpc.aio.Channel):
             request: Any, *, timeout: float | None = None, metadata: Iterable[Any] | None = None, **options: Any
         ) -> Any:
             outgoing = self._calls.prepare(method, timeout, metadata)
+            attempts = self._attempts if outgoing.info.read_only and not outgoing.info.request_streaming else 1
             with outgoing.under_way():
-                await self._connected(outgoing.timeout)
-                return await proceed(request, timeout=outgoing.timeout, metadata=outgoing.metadata, **options)
+                for attempt in range(1, attempts + 1):
+                    await self._connected(outgoing.time_left())
+                    try:
+                        timeout = outgoing.time_left()
+                        return await proceed(request, timeout=timeout, metadata=outgoing.metadata, **options)
+                    except grpc.RpcError as exc:
+                        if attempt == attempts or exc.code() is not grpc.StatusCode.UNAVAILABLE:
+                            raise
+            raise AssertionError("the last attempt returns or raises")
 
         return call
 

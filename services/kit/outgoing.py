@@ -39,6 +39,10 @@ class Outgoing:
     as_service: bool
     started: float
 
+    def time_left(self) -> float | None:
+        """Return how many seconds are left of the call's time, None when it has no bound."""
+        return None if self.timeout is None else max(0.0, self.timeout - (time.perf_counter() - self.started))
+
     @contextmanager
     def under_way(self) -> Iterator[None]:
         """Make the call inside the block: its failure is raised as an error of our tree, its span and counts end."""

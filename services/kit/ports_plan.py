@@ -10,6 +10,17 @@ _METRICS_AT_DEFAULT = 9464
 SERVICE_OFFSETS = {"user": 10, "recognition": 11, "inference": 12, "payment": 13, "generation": 14, "chat": 15}
 _METRICS_ORDER = ("supervisor", "user", "recognition", "inference", "payment", "generation", "chat", "gateway")
 
+MOST_REPLICAS = 2
+"""How many of each service one machine runs at most; more is for a cluster, where each has an address of its own."""
+_SECOND = "-2"
+_SECOND_FROM_FIRST = -8  # a second replica's port lies this far from the first one's: +2 … +7
+_SECOND_METRICS = tuple(f"{name}{_SECOND}" for name in _METRICS_ORDER if name != "supervisor")
+
+
+def instance_name(name: str, replica: int) -> str:
+    """Return the name of a replica, counted from 1: `user`, `user-2`."""
+    return name if replica == 1 else f"{name}-{replica}"
+
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
@@ -37,7 +48,11 @@ class PortPlan:
 
     @property
     def envoy_admin(self) -> int:
-        return _ENVOY_ADMIN_AT_DEFAULT + self.base - DEFAULT_BASE
+        return self.admin()
+
+    def admin(self, replica: int = 1) -> int:
+        """Return the admin port of an Envoy, counted from 1; all of them share the edge and the internal port."""
+        return _ENVOY_ADMIN_AT_DEFAULT + self.base - DEFAULT_BASE + replica - 1
 
     @property
     def redis(self) -> int:
@@ -49,16 +64,23 @@ class PortPlan:
         return self.base + 21
 
     def service(self, name: str) -> int:
-        """Return the gRPC port of a service by its name, KeyError when there is no such service."""
+        """Return the gRPC port of a service, or of its second replica (`user-2`); KeyError when there is none."""
+        if name.endswith(_SECOND):
+            return self.base + SERVICE_OFFSETS[name.removesuffix(_SECOND)] + _SECOND_FROM_FIRST
         return self.base + SERVICE_OFFSETS[name]
 
+    def addresses(self, name: str, replicas: int) -> tuple[str, ...]:
+        """Return where the replicas of a service are: `127.0.0.1:8090`, `127.0.0.1:8082`."""
+        return tuple(f"127.0.0.1:{self.service(instance_name(name, n))}" for n in range(1, replicas + 1))
+
     def metrics(self, name: str) -> int:
-        """Return the Prometheus port of a process by its name."""
-        return _METRICS_AT_DEFAULT + self.base - DEFAULT_BASE + _METRICS_ORDER.index(name)
+        """Return the Prometheus port of a process by its name (`user-2` for a second replica)."""
+        return _METRICS_AT_DEFAULT + self.base - DEFAULT_BASE + (*_METRICS_ORDER, *_SECOND_METRICS).index(name)
 
     def all(self) -> dict[str, int]:
         """Return every port of the mesh by what listens there."""
         named = {"edge": self.edge, "internal": self.internal, "envoy-admin": self.envoy_admin}
-        named |= {"redis": self.redis, "otlp": self.otlp}
+        named |= {"envoy-admin-2": self.admin(2), "redis": self.redis, "otlp": self.otlp}
         named |= {name: self.service(name) for name in SERVICE_OFFSETS}
-        return named | {f"metrics-{name}": self.metrics(name) for name in _METRICS_ORDER}
+        named |= {name: self.service(name) for name in (f"{service}{_SECOND}" for service in SERVICE_OFFSETS)}
+        return named | {f"metrics-{name}": self.metrics(name) for name in (*_METRICS_ORDER, *_SECOND_METRICS)}

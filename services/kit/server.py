@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,11 @@ async def serving(
     draining: asyncio.Event,
     cut_short: asyncio.Event | None = None,
 ) -> AsyncIterator[Running]:
-    """Serve inside the block, then drain: NOT_SERVING, no new calls, calls in flight finish within `drain_seconds`.
+    """Serve inside the block, then drain: NOT_SERVING, after `drain_notice_seconds` no new calls, calls in flight
+    finish within `drain_seconds`.
 
-    `draining` is set when that begins, so that endless streams can end; `cut_short` ends the wait. Raises StartError
-    when a method has no access rule or is not asynchronous, and when the port is taken.
+    `draining` is set when new calls end, so that endless streams can end; `cut_short` ends both waits. Raises
+    StartError when a method has no access rule or is not asynchronous, and when the port is taken.
     """
     interceptor = PipelineInterceptor(pipeline)
     services = _checked_services(bindings, pipeline, interceptor)
@@ -109,8 +110,16 @@ async def serving(
         yield Running(address, port, health)
     finally:
         await health.enter_graceful_shutdown()
+        await _notice(settings.drain_notice_seconds, cut_short)
         draining.set()
         await _drain(server, settings.drain_seconds, cut_short)
+
+
+async def _notice(seconds: float, cut_short: asyncio.Event | None) -> None:
+    """Go on as before for a moment, while callers learn that others should be asked."""
+    if seconds:
+        with suppress(TimeoutError):
+            await asyncio.wait_for((cut_short or asyncio.Event()).wait(), seconds)
 
 
 async def _drain(server: grpc.aio.Server, seconds: float, cut_short: asyncio.Event | None) -> None:

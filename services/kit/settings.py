@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.kit.ports_plan import DEFAULT_BASE, SERVICE_OFFSETS, PortPlan
+from services.kit.ports_plan import DEFAULT_BASE, MOST_REPLICAS, SERVICE_OFFSETS, PortPlan
 
 MIB = 1024 * 1024
 PREFIX = "CANDELA_"
@@ -32,6 +32,13 @@ class CandelaSettings(BaseSettings):
 
     port_base: int = Field(
         DEFAULT_BASE, ge=1024, le=60000, description="The edge port. Every other port of the mesh follows from it."
+    )
+    replicas: int = Field(
+        1,
+        ge=1,
+        le=MOST_REPLICAS,
+        description="How many of each service and of Envoy `make run` starts; also how many addresses of each the "
+        "others use when they are told none.",
     )
     data_dir: Path = Field(Path(".candela"), description="The one folder of all state: keys, databases, objects, logs.")
     keys_dir: Path | None = Field(
@@ -98,6 +105,12 @@ class ServerSettings(CandelaSettings):
     )
     max_receive_bytes: int = Field(33 * MIB, ge=1024, description="Largest message taken in, in bytes.")
     max_send_bytes: int = Field(33 * MIB, ge=1024, description="Largest message sent out, in bytes.")
+    drain_notice_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long after SIGTERM new calls are still taken, so that whoever balances has seen NOT_SERVING "
+        "and uses another replica, in seconds. Only where there is another.",
+    )
     drain_seconds: Seconds = Field(10.0, description="How long calls in flight may finish after SIGTERM, in seconds.")
     unary_limit_seconds: Seconds = Field(60.0, description="Longest time a call with one reply may take, in seconds.")
     stream_limit_seconds: Seconds = Field(3600.0, description="Longest time a stream of replies may take, in seconds.")
@@ -138,7 +151,7 @@ class ServerSettings(CandelaSettings):
         if service not in SERVICE_OFFSETS:
             raise KeyError(service)
         given = tuple(part.strip() for part in str(getattr(self, f"{service}_endpoints")).split(",") if part.strip())
-        return given or (f"127.0.0.1:{self.ports.service(service)}",)
+        return given or self.ports.addresses(service, self.replicas)
 
     @model_validator(mode="after")
     def _check_transport(self) -> Self:

@@ -42,7 +42,7 @@ def test_what_is_no_terminal_gets_no_colours(screen: Screen, out: io.StringIO, w
     screen.ready(workshop.spec("user"), 1.25, restarted=False)
     screen.welcome(3.0)
     assert "\x1b" not in out.getvalue()
-    assert "user         nowhere              1.2 s\n" in out.getvalue()
+    assert "user           nowhere              1.2 s\n" in out.getvalue()
     assert "Ready in 3.0 s" in out.getvalue()
 
 
@@ -50,7 +50,7 @@ def test_a_warning_is_shown_once_and_not_while_stopping(screen: Screen, out: io.
     spec = workshop.spec("user")
     for _ in range(3):
         screen.warning(spec, "WARNING", "low on tea\nand a second line")
-    assert out.getvalue() == "  ! user         warning low on tea\n"
+    assert out.getvalue() == "  ! user           warning low on tea\n"
     screen.stopping(["user"])
     screen.warning(spec, "ERROR", "too late")
     assert "too late" not in out.getvalue()
