@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from gateway_envoy.build import bootstrap, to_yaml
 from gateway_envoy.config import GatewayConfig, StaticFile
 from gateway_envoy.contract import ContractError
+from gateway_envoy.documents import DOCUMENTS
 from gateway_envoy.golden.methods import MESH_METHODS, METHODS
-from gateway_envoy.settings import DOCUMENTS, GatewaySettings, resolve
+from gateway_envoy.settings import GatewaySettings, resolve
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "default.yaml"
 

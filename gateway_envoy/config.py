@@ -68,6 +68,8 @@ class StaticFile:
     path: str
     file: Path
     content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """More headers of its answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway_envoy.config import GatewayConfig, Json, StaticFile
 from gateway_envoy.contract import Access, Method
+from gateway_envoy.documents import LANDING
 from gateway_envoy.filters import buffer, compressor, cors, jwt_authn, scripts, transcoder
 from gateway_envoy.limits import Limits, duration
 from gateway_envoy.paths import PathPattern, parse_template
@@ -75,6 +76,7 @@ def route_configuration(config: GatewayConfig) -> Json:
                     _preflight(config),
                     *(_health_route(path) for path in HEALTH_PATHS),
                     *(_document_route(document) for document in config.documents),
+                    *(_landing_route() for document in config.documents if document.path == LANDING),
                     _too_large(config.limits),
                     *(_json_route(route, config.limits) for route in rest),
                     *_wrong_verb(rest, config),
@@ -189,16 +191,35 @@ def _health_route(path: str) -> Json:
 
 
 def _document_route(document: StaticFile) -> Json:
-    kind = {"key": "content-type", "value": document.content_type}
-    cache = {"key": "cache-control", "value": "public, max-age=300"}
+    headers = {
+        "content-type": document.content_type,
+        "cache-control": "public, max-age=300",
+        "x-content-type-options": "nosniff",
+        **dict(document.headers),
+    }
     return {
         "name": f"GET {document.path}",
         "match": {"path": document.path, "headers": [_verb("GET")]},
         "direct_response": {"status": 200, "body": {"filename": str(document.file)}},
         "response_headers_to_add": [
             _READABLE,
-            *({"header": one, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for one in (kind, cache)),
+            *(
+                {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                for key, value in headers.items()
+            ),
         ],
+        **_untraced(),
+        **_answered_here(),
+    }
+
+
+def _landing_route() -> Json:
+    """Return the route of `/`, which leads whoever comes with a browser to the page that explains the mesh."""
+    return {
+        "name": "GET /",
+        "match": {"path": "/", "headers": [_verb("GET")]},
+        "direct_response": {"status": 307},
+        "response_headers_to_add": [{"header": {"key": "location", "value": LANDING}}],
         **_untraced(),
         **_answered_here(),
     }
@@ -220,7 +241,8 @@ def _too_large(limits: Limits) -> Json:
 def _wrong_verb(routes: list[JsonRoute], config: GatewayConfig) -> Iterator[Json]:
     """Yields one route for each path of the contract: whoever comes here used a verb that the path does not have."""
     patterns = {route.pattern.label: route.pattern for route in routes}
-    ours = (*HEALTH_PATHS, *(document.path for document in config.documents))
+    documents = [document.path for document in config.documents]
+    ours = (*HEALTH_PATHS, *documents, *(["/"] if LANDING in documents else []))
     patterns |= {path: parse_template(path) for path in ours}
     for label, pattern in patterns.items():
         verbs = {route.verb for route in routes if route.pattern.matches(pattern.sample)} or {"GET"}

@@ -7,15 +7,12 @@ from pydantic import Field, model_validator
 
 from gateway_envoy.config import Address, GatewayConfig, MeshTls, StaticFile, Tls, TraceReceiver, Upstream
 from gateway_envoy.contract import Access, read_contract
+from gateway_envoy.documents import DOCUMENTS
 from gateway_envoy.limits import Limits
 from services.kit.ports_plan import SERVICE_OFFSETS
 from services.kit.settings import CandelaSettings, is_loopback
 
 _LOOPBACK: Final = "127.0.0.1"
-DOCUMENTS: Final = (
-    StaticFile("/openapi.json", Path("build/openapi.json"), "application/json"),
-    StaticFile("/candela.binpb", Path("build/candela-public.binpb"), "application/octet-stream"),
-)
 
 
 class GatewaySettings(CandelaSettings):

@@ -81,6 +81,15 @@ class Contract:
         written = Counter(found for comment in own for found in _NAME.findall(comment))
         return {collection: part for (collection, part), _ in reversed(written.most_common())}
 
+    def reachable(self, message: str, seen: set[str] | None = None) -> frozenset[str]:
+        """Returns the names of a message and of all messages inside it."""
+        seen = set() if seen is None else seen
+        if message not in seen and message in self.messages:
+            seen.add(message)
+            for field in self.messages[message].field:
+                self.reachable(field.type_name.removeprefix("."), seen)
+        return frozenset(seen)
+
     def _take(self, file: descriptor_pb2.FileDescriptorProto) -> None:
         comments = {tuple(one.path): _text(one.leading_comments) for one in file.source_code_info.location}
         for number, message in enumerate(file.message_type):

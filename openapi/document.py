@@ -1,14 +1,16 @@
 """The whole document."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from candela.error.v1 import error_reason_pb2
-from openapi.contract import Contract, ContractError
-from openapi.operations import BEARER, ERROR, OPENAI_ERROR, OPENAI_PREFIX, Operations, is_for_callers
+from openapi import errors
+from openapi.contract import Contract, ContractError, Method
+from openapi.examples import Examples
+from openapi.gateway import TAG, gateway_paths
+from openapi.operations import BEARER, OPENAI_PREFIX, Operations, is_for_callers
 from openapi.paths import routes
 from openapi.rules import Schema
-from openapi.schemas import REF, Schemas
+from openapi.schemas import Schemas
 from services.kit.implemented import PUBLIC_SERVICES
 
 VERSION: Final = "0.1.0"
@@ -17,13 +19,12 @@ _DESCRIPTION: Final = """\
 Candela over JSON. The same methods are there over gRPC and gRPC-Web on the same port; this document is made from \
 their contract. Numbers of 64 bits travel as strings, bytes as Base64, and times as RFC 3339. A repeat of a change \
 with the same `requestId` returns the first answer. Streams are server-sent events, one message in each `data:` line; \
-finite ones end with an event that has `completed` or `error`."""
-_DETAILS: Final = (
-    "google.rpc.ErrorInfo",
-    "google.rpc.BadRequest",
-    "google.rpc.RetryInfo",
-    "google.rpc.RequestInfo",
-)
+finite ones end with an event that has `completed` or `error`.
+
+Every answer that is not 2xx has one shape, `Error`, whoever gives it; its `reason` is what to branch on. A path that \
+is not here is answered with 404 (`PATH_NOT_FOUND`), a verb that a path does not have with 405 \
+(`METHOD_NOT_ALLOWED`), an unknown query parameter with 400. A service or the gateway may be busy or away: 429 and 503 \
+say in `retry-after` when to come back. Fields that a request's body has and the contract has not are ignored."""
 
 
 def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict[str, Any]:
@@ -31,9 +32,11 @@ def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict
     unknown = [name for name in services if name not in contract.services]
     if unknown:
         raise ContractError(f"the contract has no service {', '.join(unknown)}")
-    schemas = Schemas(contract)
+    schemas = Schemas(contract, _in_replies(contract, services))
     paths = _paths(contract, Operations(contract, schemas), services)
-    errors = _errors(openai=any(path.startswith(OPENAI_PREFIX) for path in paths))
+    openai = any(path.startswith(OPENAI_PREFIX) for path in paths)
+    failures = dict(errors.shapes(schemas, openai=openai))
+    _add_examples(paths, Examples(schemas.components))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -43,13 +46,12 @@ def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [
-            {"name": name.rpartition(".")[2], "description": contract.services[name].comment} for name in services
-        ],
-        "paths": paths,
+        "tags": [*_tags(contract, services), TAG],
+        "paths": paths | gateway_paths(),
         "components": {
-            "schemas": dict(sorted(schemas.components.items())) | {name: schema for name, schema, _ in errors},
-            "responses": {name: response for name, _, response in errors},
+            "schemas": dict(sorted(schemas.components.items())) | failures,
+            "responses": errors.responses(openai=openai),
+            "headers": errors.HEADERS,
             "securitySchemes": {
                 BEARER: {
                     "type": "http",
@@ -61,76 +63,33 @@ def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict
     }
 
 
+def _tags(contract: Contract, services: Sequence[str]) -> list[Schema]:
+    return [{"name": name.rpartition(".")[2], "description": contract.services[name].comment} for name in services]
+
+
+def _methods(contract: Contract, services: Sequence[str]) -> Iterator[Method]:
+    for service in services:
+        yield from filter(is_for_callers, contract.services[service].methods)
+
+
+def _in_replies(contract: Contract, services: Sequence[str]) -> frozenset[str]:
+    """Returns the messages that answers hold, those of errors included."""
+    outputs = {method.proto.output_type.removeprefix(".") for method in _methods(contract, services)}
+    return frozenset().union(*(contract.reachable(name) for name in outputs))
+
+
 def _paths(contract: Contract, operations: Operations, services: Sequence[str]) -> dict[str, Schema]:
     paths: dict[str, Schema] = {}
-    for service in services:
-        for method in filter(is_for_callers, contract.services[service].methods):
-            for number, route in enumerate(routes(contract, method.proto)):
-                paths.setdefault(route.path, {})[route.verb] = operations.operation(method, route, number)
+    for method in _methods(contract, services):
+        for number, route in enumerate(routes(contract, method.proto)):
+            paths.setdefault(route.path, {})[route.verb] = operations.operation(method, route, number)
     return paths
 
 
-def _errors(*, openai: bool) -> list[tuple[str, Schema, Schema]]:
-    """Returns the names, schemas and responses of the shapes that errors have."""
-    found = [(ERROR, _error_schema(), _error_response(ERROR))]
-    return [*found, (OPENAI_ERROR, _openai_error_schema(), _error_response(OPENAI_ERROR))] if openai else found
-
-
-def _error_response(name: str) -> Schema:
-    return {
-        "description": "Every answer that is not 2xx.",
-        "content": {"application/json": {"schema": {"$ref": f"{REF}{name}"}}},
-    }
-
-
-def _error_schema() -> Schema:
-    prefix = "ERROR_REASON_"
-    reasons = [value.name.removeprefix(prefix) for value in error_reason_pb2.ErrorReason.DESCRIPTOR.values[1:]]
-    detail = {
-        "type": "object",
-        "description": (
-            f"One of {', '.join(_DETAILS)}. Each error has an ErrorInfo with a stable `reason`: {', '.join(reasons)}."
-        ),
-        "properties": {
-            "@type": {"type": "string"},
-            "reason": {"type": "string"},
-            "domain": {"type": "string"},
-            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-        },
-        "required": ["@type"],
-    }
-    error = {
-        "type": "object",
-        "required": ["code", "status", "message", "details"],
-        "properties": {
-            "code": {"type": "integer", "description": "The HTTP status."},
-            "status": {"type": "string", "description": "The gRPC status, such as `NOT_FOUND`."},
-            "message": {"type": "string", "description": "Words for a person; they may change."},
-            "details": {"type": "array", "items": detail},
-        },
-    }
-    return {
-        "type": "object",
-        "description": "Why a call failed.",
-        "required": ["error"],
-        "properties": {"error": error},
-    }
-
-
-def _openai_error_schema() -> Schema:
-    error = {
-        "type": "object",
-        "required": ["message", "type", "param", "code"],
-        "properties": {
-            "message": {"type": "string"},
-            "type": {"type": "string"},
-            "param": {"type": ["string", "null"]},
-            "code": {"type": ["string", "null"]},
-        },
-    }
-    return {
-        "type": "object",
-        "description": "Why a call failed.",
-        "required": ["error"],
-        "properties": {"error": error},
-    }
+def _add_examples(paths: dict[str, Schema], examples: Examples) -> None:
+    """Gives every JSON body an example."""
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        example = None if body is None else examples.of(body["schema"])
+        if body is not None and example is not None:
+            body["example"] = example

@@ -3,17 +3,17 @@
 from typing import Any, Final
 
 from candela.auth.v1 import access_pb2
+from openapi import errors
 from openapi.contract import Contract, FieldProto, Method, is_repeated
 from openapi.paths import Route
 from openapi.rules import Schema, is_required
 from openapi.schemas import Schemas
 
-ERROR: Final = "Error"
-OPENAI_ERROR: Final = "OpenAiError"
 BEARER: Final = "bearer"
 OPENAI_PREFIX: Final = "/openai/"
 
 _RAW: Final = "google.api.HttpBody"
+_ENDS: Final = ("completed", "error")
 _DEEPEST = 2  # query parameters name fields of messages in the request, and no deeper
 
 
@@ -88,21 +88,32 @@ class Operations:
         return self._schemas.message(request, bound) if bound else self._schemas.reference(request)
 
     def _responses(self, method: Method, route: Route) -> dict[str, Schema]:
-        error = OPENAI_ERROR if route.path.startswith(OPENAI_PREFIX) else ERROR
-        return {
-            "200": {"description": "Done.", "content": self._content(method)},
-            "default": {"$ref": f"#/components/responses/{error}"},
+        openai = route.path.startswith(OPENAI_PREFIX)
+        fields = {field.name for field, _ in self._contract.fields(method.proto.input_type.removeprefix("."))}
+        failures = errors.statuses(
+            method.comment,
+            public=_access(method).level == access_pb2.Access.LEVEL_PUBLIC,
+            named=bool(route.parameters),
+            repeatable="request_id" in fields,
+            openai=openai,
+        )
+        done: Schema = {
+            "description": "Done.",
+            "headers": {errors.TRACE_HEADER: errors.header(errors.TRACE_HEADER, required=True)},
+            "content": self._content(method),
         }
+        return {"200": done} | errors.references(failures, openai=openai)
 
     def _content(self, method: Method) -> dict[str, Schema]:
         response = method.proto.output_type.removeprefix(".")
         if response == _RAW:
             return {"*/*": {"schema": {}}}
-        schema = self._schemas.reference(response)
-        if method.proto.server_streaming:
-            # One event a message; OpenAPI describes the JSON in each `data:` line.
-            return {"text/event-stream": {"schema": schema}}
-        return {"application/json": {"schema": schema}}
+        schema = self._schemas.reference(response, reply=True)
+        if not method.proto.server_streaming:
+            return {"application/json": {"schema": schema}}
+        # One event a message; OpenAPI 3.1 has no word for that, so the schema is that of the JSON in each `data:` line.
+        ends = [name for name in _ENDS if name in {field.name for field, _ in self._contract.fields(response)}]
+        return {"text/event-stream": {"schema": schema, "x-events": {"data": "one message", "last": ends}}}
 
 
 def _access(method: Method) -> access_pb2.Access:

@@ -133,7 +133,7 @@ def _scalar_keywords(field: FieldProto, rules: validate_pb2.FieldRules, enum_nam
             return _enum(rules.enum, enum_names)
         case kind if field.type in LARGE_INTEGERS:
             limits = getattr(rules, kind)
-            return {"pattern": "^[0-9]+$"} if getattr(limits, "gte", 0) >= 0 and limits.HasField("gte") else {}
+            return {"pattern": "^[0-9]{1,18}$"} if getattr(limits, "gte", 0) >= 0 and limits.HasField("gte") else {}
         case kind:
             limits = getattr(rules, kind)
             given = {rule.name for rule, _ in limits.ListFields()}

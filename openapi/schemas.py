@@ -8,6 +8,12 @@ from openapi.rules import Schema, is_required, keywords
 
 REF: Final = "#/components/schemas/"
 
+_OUTPUT_ONLY: Final = "Output only."
+_DIGITS: Final = {"request": 18, "reply": 20}
+"""Digits of a 64-bit integer: in a request as many as always fit, in a reply as many as there may be."""
+_BASE64: Final = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""What to send. Padding may be left out, and `-` and `_` stand for `+` and `/` as well."""
+
 _WELL_KNOWN: Final[dict[str, Schema]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, in UTC."},
     "google.protobuf.Duration": {
@@ -43,31 +49,39 @@ _SCALARS: Final[dict[int, Schema]] = {
 
 
 class Schemas:
-    """Makes schemas and collects those that are referred to as components."""
+    """Makes schemas and collects those that are referred to as components.
 
-    def __init__(self, contract: Contract) -> None:
+    A message in a reply is not quite the same as in a request: replies always write the fields that are zero, requests
+    have limits and may leave most out. Where a message is used both ways it becomes two components, the one for
+    requests with `Input` behind its name; `replies` are the messages that replies hold.
+    """
+
+    def __init__(self, contract: Contract, replies: frozenset[str] = frozenset()) -> None:
         self._contract = contract
+        self._replies = replies
         self.components: dict[str, Schema] = {}
 
-    def reference(self, name: str) -> Schema:
+    def reference(self, name: str, *, reply: bool = False) -> Schema:
         """Returns a reference to a message or enum and makes it a component; well-known types are written in place."""
         if name in _WELL_KNOWN:
             return dict(_WELL_KNOWN[name])
-        if name not in self.components:
-            self.components[name] = {}  # stands while it is made, since messages may hold themselves
-            made = self._enum(name) if name in self._contract.enums else self.message(name)
-            self.components[name] = made
-        return {"$ref": f"{REF}{name}"}
+        is_enum = name in self._contract.enums
+        component = f"{name}Input" if not (reply or is_enum) and name in self._replies else name
+        if component not in self.components:
+            self.components[component] = {}  # stands while it is made, since messages may hold themselves
+            made = self._enum(name) if is_enum else self.message(name, reply=reply)
+            self.components[component] = made
+        return {"$ref": f"{REF}{component}"}
 
-    def message(self, name: str, without: frozenset[str] = frozenset()) -> Schema:
+    def message(self, name: str, without: frozenset[str] = frozenset(), *, reply: bool = False) -> Schema:
         """Returns the schema of a message, without the fields that travel elsewhere."""
         properties: Schema = {}
         required: list[str] = []
         for field, comment in self._contract.fields(name):
             if field.name in without:
                 continue
-            properties[field.json_name] = self.field(field, comment)
-            if is_required(field):
+            properties[field.json_name] = self.field(field, comment, reply=reply)
+            if always_written(field) if reply else is_required(field):
                 required.append(field.json_name)
         schema: Schema = {"type": "object", "description": self._description(name), "properties": properties}
         if required:
@@ -77,26 +91,30 @@ class Schemas:
             schema["allOf"] = choices
         return schema
 
-    def field(self, field: FieldProto, comment: str) -> Schema:
+    def field(self, field: FieldProto, comment: str, *, reply: bool = False) -> Schema:
         """Returns the schema of one field, with its comment and its limits."""
+        about: Schema = {"description": comment} | ({"readOnly": True} if _OUTPUT_ONLY in comment else {})
         entry = self._map_entry(field)
         if entry is not None:
-            return {"type": "object", "description": comment, "additionalProperties": self._value(entry)}
+            return {"type": "object", **about, "additionalProperties": self._value(entry, reply=reply)}
         limits = keywords(field, self._enum_names(field))
-        value = self._value(field)
+        value = self._value(field, reply=reply)
         if is_repeated(field):
             items = limits.pop("items", {})
-            return {"type": "array", "description": comment, "items": value | items, **limits}
-        return value | {"description": comment} | limits
+            return {"type": "array", **about, "items": value | items, **limits}
+        return value | about | limits
 
-    def _value(self, field: FieldProto) -> Schema:
+    def _value(self, field: FieldProto, *, reply: bool) -> Schema:
         if field.type in (FieldProto.TYPE_MESSAGE, FieldProto.TYPE_ENUM):
-            return self.reference(field.type_name.removeprefix("."))
+            return self.reference(field.type_name.removeprefix("."), reply=reply)
         if field.type in LARGE_INTEGERS:
-            sign = "" if field.type in UNSIGNED else "-?"
-            return {"type": "string", "format": "int64", "pattern": f"^{sign}[0-9]+$"}
+            sign, digits = "" if field.type in UNSIGNED else "-?", _DIGITS["reply" if reply else "request"]
+            return {"type": "string", "format": "int64", "pattern": f"^{sign}[0-9]{{1,{digits}}}$"}
         if field.type in SMALL_INTEGERS:
-            return {"type": "integer"} | ({"minimum": 0} if field.type in UNSIGNED else {"format": "int32"})
+            low, high = (0, 2**32 - 1) if field.type in UNSIGNED else (-(2**31), 2**31 - 1)
+            return {"type": "integer", "format": "int32", "minimum": low, "maximum": high}
+        if field.type == FieldProto.TYPE_BYTES and not reply:
+            return _SCALARS[field.type] | {"pattern": _BASE64}
         return dict(_SCALARS[field.type])
 
     def _enum(self, name: str) -> Schema:
@@ -138,3 +156,10 @@ class Schemas:
         rules: Any = self._contract.messages[name].options.Extensions[validate_pb2.message]
         conditions = [f"Rule: {one.message}." for one in rules.cel if one.message]
         return "\n\n".join(filter(None, [self._contract.comment(name), *conditions]))
+
+
+def always_written(field: FieldProto) -> bool:
+    """Says whether a reply has the field whatever its value: the gateway writes zeros, empty texts and empty lists."""
+    if is_repeated(field):
+        return True
+    return field.type != FieldProto.TYPE_MESSAGE and not field.HasField("oneof_index")

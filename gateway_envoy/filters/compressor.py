@@ -1,4 +1,7 @@
-"""Compresses JSON answers. Streams and gRPC never: they would wait in the compressor's window."""
+"""Compresses JSON answers and the page about them.
+
+Streams and gRPC never: they would wait in the compressor's window.
+"""
 
 from typing import Final
 
@@ -7,6 +10,7 @@ from gateway_envoy.config import GatewayConfig, Json
 GZIP: Final = "envoy.filters.http.compressor.gzip"
 BROTLI: Final = "envoy.filters.http.compressor.brotli"
 _TYPES: Final = "type.googleapis.com/envoy.extensions"
+_KINDS: Final = ("application/json", "text/html", "text/javascript", "text/css")
 _FILTER: Final = f"{_TYPES}.filters.http.compressor.v3"
 
 
@@ -39,7 +43,7 @@ def build_brotli(config: GatewayConfig) -> Json:
 def _compressor(config: GatewayConfig, name: str, library: str, library_config: Json) -> Json:
     common = {
         "min_content_length": config.limits.compress_from,
-        "content_type_matcher": [{"prefix": "application/json"}],
+        "content_type_matcher": [{"prefix": kind} for kind in _KINDS],
     }
     return {
         "name": name,

@@ -21,8 +21,9 @@ from gateway_envoy.build import bootstrap, to_yaml
 from gateway_envoy.cli import GOLDEN, golden_text, main, validate
 from gateway_envoy.config import Address, GatewayConfig, MeshTls, Tls, TraceReceiver, Upstream
 from gateway_envoy.contract import ContractError, read_contract
+from gateway_envoy.documents import DOCUMENTS
 from gateway_envoy.paths import parse_template
-from gateway_envoy.settings import DOCUMENTS, GatewaySettings, resolve
+from gateway_envoy.settings import GatewaySettings, resolve
 from tests.gateway.gateway import Workshop
 from tests.gateway.http import call
 from tests.support.binaries import requires_binary
