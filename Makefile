@@ -16,13 +16,16 @@ SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway t
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run test test-long lint format generate bench trace doctor lock release clean venv-run venv-dev
+.PHONY: help run test test-long lint format generate bench top trace doctor lock release clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: venv-run generate ## start the whole mesh; Ctrl-C stops it
 	@exec $(PYTHON_IN_VENV) -m supervisor run
+
+top: venv-run generate ## watch the running mesh; one look without a screen: make top ONCE=1
+	@exec $(PYTHON_IN_VENV) -m supervisor top $(if $(ONCE),--once)
 
 trace: venv-run generate ## print recent traces, or one: make trace ID=…
 	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")
