@@ -44,6 +44,11 @@ class CandelaSettings(BaseSettings):
     keys_dir: Path | None = Field(
         None, description="The folder of keys and key sets; `keys` in the data folder if empty."
     )
+    objects_url: str = Field(
+        "",
+        description="Where files are stored: a folder (a path or `file:///path`) or "
+        "`s3://bucket/prefix?region=…&endpoint=https://…`; `objects` in the data folder if empty.",
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="Redis, such as `redis://127.0.0.1:8100/0`; the mesh's own Redis if empty. May hold a password.",
@@ -69,6 +74,11 @@ class CandelaSettings(BaseSettings):
     def keys(self) -> Path:
         """The folder of keys, resolved."""
         return self.keys_dir or self.data_dir / "keys"
+
+    @property
+    def objects(self) -> str:
+        """Where files are stored, resolved. Credentials of S3 are no part of it."""
+        return self.objects_url or str((self.data_dir / "objects").absolute())
 
     @property
     def redis(self) -> str:

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from services.kit.settings import Seconds, ServerSettings
+from services.kit.settings import MIB, Seconds, ServerSettings
+from services.user.domain.files import FileRules
 from services.user.domain.sessions import SessionRules
 from services.user.domain.throttling import ThrottleRules
 
@@ -52,6 +53,20 @@ class UserSettings(ServerSettings):
     user_republish_seconds: Seconds = Field(
         1.0, description="How often recent revocations are put into Redis again, in seconds."
     )
+    user_file_space_bytes: int = Field(
+        10 * 1024 * MIB, ge=MIB, description="How many bytes the files and uploads of one user may take together."
+    )
+    user_file_count: int = Field(
+        10_000, ge=1, le=1_000_000, description="How many files and uploads one user may have together."
+    )
+    user_file_retention_days: float = Field(
+        0.0, ge=0, description="How long a new file stays until it is deleted by itself, in days; for ever if 0."
+    )
+    user_file_waiting_bytes: int = Field(
+        128 * MIB,
+        ge=32 * MIB,
+        description="How many bytes of files may be arriving at once, in work and waiting; more are told to come back.",
+    )
 
     @property
     def database_url(self) -> str:
@@ -68,6 +83,15 @@ class UserSettings(ServerSettings):
             refresh_life=timedelta(days=self.user_refresh_days),
             longest_life=timedelta(days=self.user_session_max_days),
             grace=timedelta(seconds=self.user_refresh_grace_seconds),
+        )
+
+    @property
+    def file_rules(self) -> FileRules:
+        """What users may keep, and for how long."""
+        return FileRules(
+            space=self.user_file_space_bytes,
+            count=self.user_file_count,
+            retention=timedelta(days=self.user_file_retention_days) if self.user_file_retention_days else None,
         )
 
     @property

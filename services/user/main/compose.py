@@ -21,6 +21,7 @@ from services.kit.uow_sql import SqlUnits
 from services.user.api.erasures import ErasureApi
 from services.user.api.sessions import SessionApi
 from services.user.api.users import UserApi
+from services.user.main.files import keeping_files
 from services.user.providers.blinding import KeyedBlinder
 from services.user.providers.gauges import ActiveUsersGauge
 from services.user.providers.passwords import BcryptHasher
@@ -66,7 +67,9 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
         )
         upkeep = Upkeep(outside, settings.session_rules, settings.throttle_rules, ActiveUsersGauge())
         await stack.enter_async_context(_in_background(settings, upkeep, units))
-        yield _bindings(settings, outside, PageTokens(derived_key(envelope_key, "page tokens")))
+        page_tokens = PageTokens(derived_key(envelope_key, "page tokens"))
+        files = await stack.enter_async_context(keeping_files(mesh, units, page_tokens))
+        yield [*_bindings(settings, outside, page_tokens), files]
 
 
 def _bindings(settings: UserSettings, outside: Outside, page_tokens: PageTokens) -> list[Binding]:

@@ -13,6 +13,7 @@ from services.user.domain.audit import Entry, Event, Head
 from services.user.domain.erasures import Erasure
 from services.user.domain.sessions import EndReason, RefreshToken, Revocation, Session
 from services.user.domain.throttling import Throttle
+from services.user.ports.files import FileRows, Strays, UploadRows
 
 
 class Users(Protocol):
@@ -156,6 +157,12 @@ class UserTx(Tx, Protocol):
     def erasures(self) -> ErasureLog: ...
     @property
     def audit(self) -> AuditTrail: ...
+    @property
+    def files(self) -> FileRows: ...
+    @property
+    def uploads(self) -> UploadRows: ...
+    @property
+    def strays(self) -> Strays: ...
 
 
 class Hasher(Protocol):

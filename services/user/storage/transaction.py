@@ -4,8 +4,10 @@ from services.kit.uow_sql import Scope, SqlTx
 from services.user.storage.accounts import SqlSubjects, SqlUsers
 from services.user.storage.audit import SqlAuditTrail
 from services.user.storage.erasures import SqlErasureLog
+from services.user.storage.files import SqlFiles
 from services.user.storage.security import SqlRevocationLog, SqlThrottles
 from services.user.storage.sessions import SqlSessions
+from services.user.storage.uploads import SqlStrays, SqlUploads
 
 
 class SqlUserTx(SqlTx):
@@ -20,3 +22,6 @@ class SqlUserTx(SqlTx):
         self.revocations = SqlRevocationLog(scope.session)
         self.erasures = SqlErasureLog(scope.session)
         self.audit = SqlAuditTrail(scope.session)
+        self.files = SqlFiles(scope.session)
+        self.uploads = SqlUploads(scope.session)
+        self.strays = SqlStrays(scope.session)

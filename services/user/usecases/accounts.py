@@ -8,6 +8,7 @@ from services.user.domain import accounts
 from services.user.domain.accounts import ProfileChange, Registration, User, no_such_user
 from services.user.domain.audit import Action, Event, Outcome
 from services.user.domain.erasures import Erasure
+from services.user.domain.files import Owner
 from services.user.domain.sessions import Ended, Revocation
 from services.user.usecases.common import ME, Outside, deny, own_account, raise_replay, signed_in, spread, throttle_key
 
@@ -91,6 +92,7 @@ class Accounts:
             await tx.sessions.delete_all(caller.tenant, caller.user)
             await tx.throttles.clear(caller.tenant, throttle_key(caller.user, None, ""))
             await tx.subjects.erase(caller.tenant, caller.user)
+            await tx.files.erase(Owner(caller.tenant, caller.user), now)
             await tx.users.delete(caller.tenant, caller.user)
             await tx.forget_replies(caller.tenant, caller.user)
             await tx.revocations.add([gone])
