@@ -1,11 +1,17 @@
 """What holds for every suite: where tests belong, and that a test that could not run is said so."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.binaries import NOT_RUN, require_binary
+
+if TYPE_CHECKING:
+    from tests.support.databases import MariaDbOnDemand
 
 # The same examples on every machine and no clock in the verdict: a test that fails must fail again.
 settings.register_profile(
@@ -15,6 +21,15 @@ settings.load_profile("candela")
 
 _TESTS = Path(__file__).parent
 _MARK_OF_FOLDER = {"long": pytest.mark.long, "chaos": pytest.mark.long, "bench": pytest.mark.bench}
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> "Iterator[MariaDbOnDemand]":
+    """The session's MariaDB, for every suite whose tests ask for a `database_url`."""
+    from tests.support.databases import MariaDbOnDemand  # noqa: PLC0415 - most suites need no database
+
+    with ExitStack() as stack:
+        yield MariaDbOnDemand(stack)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

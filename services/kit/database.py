@@ -1,4 +1,4 @@
-"""Databases: engines that do not lose writes, the same promises on SQLite and on PostgreSQL.
+"""Databases: engines that do not lose writes, the same promises on SQLite, PostgreSQL and MariaDB.
 
 **SQLite.** Left alone, the driver starts transactions late and deferred: two tasks read the same row, both write, one
 write is gone and nobody hears of it. Here the driver starts none; every write transaction begins with BEGIN IMMEDIATE,
@@ -11,6 +11,8 @@ through `for_update()`: the second reader waits and then sees the first one's re
 would turn every such wait into a failure that somebody must retry.) What cannot be locked (a deadlock, or a stricter
 isolation asked for) ends in `SerializationConflict`, which `Units.run` retries. Read transactions are REPEATABLE READ,
 READ ONLY: one snapshot, as on SQLite, and never a conflict.
+
+**MariaDB** keeps the same promises by the same means: see database_mariadb.py, which is loaded only where it is used.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from services.kit.database_url import DatabaseUrl
+from services.kit.database_url import DatabaseKind, DatabaseUrl
 
 _SQLITE_READERS = 4
 RowT = TypeVarTuple("RowT")
@@ -32,10 +34,10 @@ RowT = TypeVarTuple("RowT")
 class DatabaseOptions:
     """How a database is used. Times are in seconds.
 
-    `pool_size` counts PostgreSQL connections of one process (SQLite has one writer and four readers).
+    `pool_size` counts one process's connections to a server (SQLite has one writer and four readers).
     `pool_timeout` bounds the wait for a free connection, `busy_timeout` the wait for another process's SQLite write,
-    `statement_timeout` one PostgreSQL statement. `synchronous` FULL survives power loss at every commit; NORMAL may
-    lose the last commits then, and never corrupts.
+    `statement_timeout` one statement on a server, its waiting for locks included. SQLite's `synchronous` FULL survives
+    power loss at every commit; NORMAL may lose the last commits then, and never corrupts.
     """
 
     pool_size: int = 20
@@ -51,12 +53,7 @@ class Database:
     def __init__(self, url: str, options: DatabaseOptions = DatabaseOptions()) -> None:
         """Prepare the engines; nothing is opened until first used. ValueError for a URL of another kind."""
         self.url = DatabaseUrl(url)
-        if self.url.is_sqlite:
-            self._writer = sqlite_engine(self.url, options, write=True)
-            self._reader = sqlite_engine(self.url, options, write=False)
-        else:
-            self._writer = _postgres_engine(self.url, options)
-            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._writer, self._reader = _engines(self.url, options)
 
     def write_session(self) -> AsyncSession:
         """Return a session whose transaction may write. Use cases go through Units instead."""
@@ -81,6 +78,23 @@ class Database:
         """Close every connection."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+def _engines(url: DatabaseUrl, options: DatabaseOptions) -> tuple[AsyncEngine, AsyncEngine]:
+    """Return the engine whose transactions write and the one whose transactions read snapshots."""
+    if url.kind is DatabaseKind.SQLITE:
+        return sqlite_engine(url, options, write=True), sqlite_engine(url, options, write=False)
+    if url.kind is DatabaseKind.MARIADB:
+        from services.kit.database_mariadb import mariadb_engines  # noqa: PLC0415 - others need not carry its driver
+
+        return mariadb_engines(
+            url,
+            pool_size=options.pool_size,
+            pool_timeout=options.pool_timeout,
+            statement_timeout=options.statement_timeout,
+        )
+    writer = _postgres_engine(url, options)
+    return writer, writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def for_update(statement: Select[*RowT]) -> Select[*RowT]:

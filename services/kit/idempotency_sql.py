@@ -28,11 +28,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.kit.call import Call
 from services.kit.clock import Clock
+from services.kit.database_errors import SerializationConflict, translated
 from services.kit.errors import Aborted, AlreadyExists, Internal
 from services.kit.idempotency import MAX_REQUEST_ID, RETENTION, SECRET_RETENTION, ClaimKey, claim_key
 from services.kit.secrets import Envelope, SecretPlace
@@ -40,7 +41,7 @@ from services.kit.types import Digest, Id, UtcDateTime
 from services.kit.uow import Replay
 
 TABLE = "request_claims"
-_TRIES = 3
+_TRIES = 5
 
 
 def claims_table(metadata: MetaData) -> Table:
@@ -107,6 +108,11 @@ class Claims:
                 await session.rollback()
                 await self._answer(session, key, call)
                 await session.rollback()  # the row was swept in between: claim it again
+            except DBAPIError as error:
+                # MariaDB lets several that wait for a claim which is given up deadlock. Nothing was done yet: again.
+                if not isinstance(translated(error), SerializationConflict):
+                    raise
+                await session.rollback()
         raise Aborted("the request id is being claimed and given up by others; retry")
 
     async def check(self, session: AsyncSession, call: Call) -> None:

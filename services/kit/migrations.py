@@ -5,8 +5,10 @@
 
 Version files are `migrations/versions/NNNN_what.py` in one line of descent, and `revision` in each is its number, so
 that "is there anything to do?" is answered from file names and one query, without loading Alembic. Only the answer
-"yes" loads it, takes the lock (a file beside a SQLite database, an advisory lock in PostgreSQL), looks again and
-upgrades in one transaction: after a failure the database is as it was.
+"yes" loads it, takes the lock (a file beside a SQLite database, an advisory lock in PostgreSQL, a named one in
+MariaDB), looks again and upgrades in one transaction: after a failure the database is as it was. MariaDB commits every
+change of a table at once: there each version is a step of its own, and one that broke off is done again from its
+beginning, taking what it finds.
 """
 
 import asyncio
@@ -15,7 +17,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from services.kit.database_url import DatabaseUrl
+from services.kit.database_url import DatabaseKind, DatabaseUrl
 
 _NAME = re.compile(r"(\d{4})_\w+\.py")
 _VERSION_QUERY = "SELECT version_num FROM alembic_version"
@@ -70,7 +72,13 @@ def newest_revision(migrations: Path) -> str:
 def is_current(url: DatabaseUrl, migrations: Path) -> bool:
     """Say whether a database has the newest version. Not for PostgreSQL inside a running event loop."""
     newest = newest_revision(migrations)
-    return newest == (_sqlite_revision(url.path) if url.is_sqlite else asyncio.run(_postgres_revision(url.dsn)))
+    match url.kind:
+        case DatabaseKind.SQLITE:
+            return newest == _sqlite_revision(url.path)
+        case DatabaseKind.MARIADB:
+            return newest == _mariadb_revision(url)
+        case DatabaseKind.POSTGRESQL:
+            return newest == asyncio.run(_postgres_revision(url.dsn))
 
 
 def _sqlite_revision(path: Path) -> str | None:
@@ -95,3 +103,19 @@ async def _postgres_revision(dsn: str) -> str | None:
     finally:
         await connection.close()
     return found
+
+
+def _mariadb_revision(url: DatabaseUrl) -> str | None:
+    import pymysql  # noqa: PLC0415 - only where it is used
+    from pymysql.constants import ER  # noqa: PLC0415
+
+    connected = pymysql.connect(connect_timeout=10, **url.mariadb_arguments)
+    with closing(connected) as connection, connection.cursor() as cursor:
+        try:
+            cursor.execute(_VERSION_QUERY)
+        except pymysql.err.ProgrammingError as error:
+            if error.args[0] != ER.NO_SUCH_TABLE:
+                raise
+            return None
+        row = cursor.fetchone()
+    return str(row[0]) if row else None

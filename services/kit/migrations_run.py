@@ -18,17 +18,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from services.kit.database import DatabaseOptions, sqlite_engine
-from services.kit.database_url import DatabaseUrl
+from services.kit.database_url import DatabaseKind, DatabaseUrl
 from services.kit.migrations import MigrationError, newest_revision
 
 _ENVIRONMENT = Path(__file__).parent / "migrations_env"
 # Any number, the same for all: advisory locks are per database, and each service has its own.
 _ADVISORY_LOCK = 0x63616E64656C61
+# Named locks are the server's: the database's name, as far as it fits into 64 characters, tells them apart.
+_TAKE_NAMED_LOCK = "SELECT GET_LOCK(CONCAT('candela ', RIGHT(DATABASE(), 56)), :seconds)"
+_LOCK_SECONDS = 3600
 
 
 async def change(url: DatabaseUrl, migrations: Path, target: str, *, backwards: bool) -> bool:
-    """Move a database to `target` under the lock and in one transaction; False when there was nothing to do."""
+    """Move a database to `target` under the lock; False when there was nothing to do.
+
+    In one transaction, but for MariaDB: there Alembic commits after each version.
+    """
     async with _locked(url) as connection:
+        if url.kind is DatabaseKind.MARIADB:
+            return await connection.run_sync(_change, migrations, target, backwards)
         async with connection.begin():
             changed = await connection.run_sync(_change, migrations, target, backwards)
             if changed and url.is_sqlite:
@@ -54,6 +62,8 @@ def _change(connection: Connection, migrations: Path, target: str, backwards: bo
         if script.get_heads() != [newest_revision(migrations)]:
             raise MigrationError(f"{migrations}: the last version file is not the only one without a successor")
         before = MigrationContext.configure(connection).get_current_revision()
+        if connection.dialect.name == "mysql":
+            connection.rollback()  # the question opened a transaction; Alembic opens and commits one per version
         if (before or "base") == target:
             return False
         (command.downgrade if backwards else command.upgrade)(config, target)
@@ -87,7 +97,12 @@ async def _locked(url: DatabaseUrl) -> AsyncIterator[AsyncConnection]:
             os.close(lock)  # which also unlocks
         return
     async with _connected(url) as connection:
-        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+        if url.kind is DatabaseKind.MARIADB:
+            taken = await connection.scalar(text(_TAKE_NAMED_LOCK), {"seconds": _LOCK_SECONDS})
+            if taken != 1:
+                raise MigrationError("another process has been migrating this database for an hour")
+        else:
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
         await connection.commit()
         yield connection  # the lock belongs to the connection and ends with it
 
@@ -101,6 +116,10 @@ async def _connected(url: DatabaseUrl) -> AsyncIterator[AsyncConnection]:
     """
     if url.is_sqlite:
         engine = sqlite_engine(url, DatabaseOptions(busy_timeout=60.0), write=True, foreign_keys=False)
+    elif url.kind is DatabaseKind.MARIADB:
+        from services.kit.database_mariadb import mariadb_migrator  # noqa: PLC0415 - others need not carry its driver
+
+        engine = mariadb_migrator(url, NullPool)
     else:
         engine = create_async_engine(url.text, poolclass=NullPool)
     try:

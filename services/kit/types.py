@@ -1,7 +1,9 @@
 """Column types and table conventions that mean the same on every database."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import JSON, DateTime, LargeBinary, MetaData, String
 from sqlalchemy.dialects.postgresql import JSONB
@@ -31,8 +33,8 @@ Json = JSON().with_variant(JSONB(), "postgresql")
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment: timezone-aware in, UTC out, microseconds kept. A naive datetime is refused with ValueError.
 
-    SQLite stores text without a zone, so the value is turned to UTC before it goes in and marked as UTC when it comes
-    out; the text sorts like the moments. PostgreSQL has `timestamptz`.
+    SQLite and MariaDB store moments without a zone, so the value is turned to UTC before it goes in and marked as UTC
+    when it comes out; what is stored sorts like the moments. PostgreSQL has `timestamptz`.
     """
 
     impl = DateTime(timezone=True)
@@ -56,9 +58,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 TYPE_MAP: dict[Any, Any] = {datetime: UtcDateTime(), dict[str, Any]: Json}
 
 
+_KNOWN: WeakSet[MetaData] = WeakSet()
+
+
 def new_metadata() -> MetaData:
     """Return the MetaData of one service's database, with the naming convention that its migrations rely on."""
-    return MetaData(naming_convention=_NAMING)
+    metadata = MetaData(naming_convention=_NAMING)
+    _KNOWN.add(metadata)
+    return metadata
+
+
+def known_metadata() -> Iterator[MetaData]:
+    """Return every MetaData made here: MariaDB names the key that a row collides with, these know its columns."""
+    return iter(_KNOWN)
 
 
 class Tenanted:

@@ -10,9 +10,9 @@ from sqlalchemy.sql.dml import Delete
 
 from services.kit.database import for_update
 from services.kit.errors import Aborted
+from services.kit.statements import insert_if_absent, insert_or_raise
 from services.user.domain.sessions import Ended, Revocation
 from services.user.domain.throttling import Throttle, fresh
-from services.user.storage.statements import insert_if_absent, insert_or_raise
 from services.user.storage.tables import REVOCATIONS, THROTTLES
 
 _TRIES = 3

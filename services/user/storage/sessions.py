@@ -40,9 +40,12 @@ class SqlSessions:
         return page.cut(found, lambda session: Cursor(session.create_time, session.id))
 
     async def end_others(self, tenant: str, user: str, keep: str, reason: EndReason, now: datetime) -> list[str]:
-        statement = update(SESSIONS).where(_living(tenant, user, now), SESSIONS.c.id != keep)
-        ended = statement.values(revoked_at=now, revoke_reason=reason.value).returning(SESSIONS.c.id)
-        return list((await self._session.execute(ended)).scalars())
+        others = and_(_living(tenant, user, now), SESSIONS.c.id != keep)
+        locked = for_update(select(SESSIONS.c.id).where(others))
+        ids = list((await self._session.execute(locked)).scalars())
+        mine = and_(SESSIONS.c.tenant == tenant, SESSIONS.c.id.in_(ids))
+        await self._session.execute(update(SESSIONS).where(mine).values(revoked_at=now, revoke_reason=reason.value))
+        return ids
 
     async def add_token(self, token: RefreshToken) -> None:
         await self._session.execute(

@@ -29,6 +29,23 @@ def downgrade():
 """
 
 
+MORE = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0003"
+down_revision = "0002"
+def downgrade():
+    with op.batch_alter_table("accounts") as batch:
+        batch.drop_column("note")
+    op.drop_table("more")
+def upgrade():
+    op.create_table("more", sa.Column("id", sa.String(64), primary_key=True))
+    op.create_index("ix_more", "more", ["id"])
+    with op.batch_alter_table("accounts") as batch:
+        batch.add_column(sa.Column("note", sa.String(8), nullable=True))
+"""
+
+
 async def test_up_down_up_ends_where_the_code_is(database_url: str) -> None:
     await up_down_up(database_url, MIGRATIONS, metadata)
 
@@ -57,6 +74,7 @@ async def test_a_migration_that_copies_a_table_keeps_the_rows_that_point_at_it(
     await database.close()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 async def test_a_failed_migration_changes_nothing(database_url: str, tmp_path: Path) -> None:
     await upgrade(database_url, MIGRATIONS)
     broken = tmp_path / "broken"
@@ -66,6 +84,22 @@ async def test_a_failed_migration_changes_nothing(database_url: str, tmp_path: P
         await upgrade(database_url, broken)
     assert await differences(database_url, metadata) == []
     assert not await upgrade(database_url, MIGRATIONS)
+
+
+async def test_a_migration_that_broke_off_is_done_again(database_url: str, tmp_path: Path) -> None:
+    """Also where every change of a table commits at once, and half of the changes are there already."""
+    await upgrade(database_url, MIGRATIONS)
+    broken = tmp_path / "broken"
+    shutil.copytree(MIGRATIONS, broken, ignore=shutil.ignore_patterns("__pycache__"))
+    version = broken / "versions/0003_more.py"
+    version.write_text(MORE + '    op.execute("SELECT nonsense")\n')
+    with pytest.raises(Exception, match="nonsense"):
+        await upgrade(database_url, broken)
+    version.write_text(MORE)
+    assert await upgrade(database_url, broken)
+    assert not await upgrade(database_url, broken)
+    assert await downgrade(database_url, broken, "0002")
+    assert await differences(database_url, metadata) == []
 
 
 async def test_a_database_from_the_future_is_refused(database_url: str) -> None:
@@ -116,8 +150,15 @@ def test_version_files_keep_the_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite+aiosqlite:///:memory:", "sqlite+aiosqlite:///", "sqlite:///a.db", "mysql+aiomysql://x/y"]
+    "url",
+    [
+        "sqlite+aiosqlite:///:memory:",
+        "sqlite+aiosqlite:///",
+        "sqlite:///a.db",
+        "mysql://x/y",
+        "mysql+aiomysql://x/y?a=b",
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"SQLite URL|unknown database"):
+    with pytest.raises(ValueError, match=r"SQLite URL|unknown database|MariaDB URL"):
         DatabaseUrl(url)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit.database import Database, DatabaseOptions
 from services.kit.database_errors import SerializationConflict
+from services.kit.database_url import DatabaseKind, DatabaseUrl
 from services.kit.errors import Aborted, Unavailable
 from services.kit.uow_sql import SqlUnits
 from tests.support.eventually import eventually
@@ -54,10 +55,12 @@ async def test_a_lock_that_others_keep_is_unavailable(bank: Bank) -> None:
 
 async def test_a_database_that_is_not_there_is_unavailable(database_url: str, tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-folder")
-    url = (
-        f"sqlite+aiosqlite:///{missing}/a.db" if "sqlite" in database_url else f"postgresql+asyncpg:///a?host={missing}"
-    )
-    database = Database(url)
+    urls = {
+        DatabaseKind.SQLITE: f"sqlite+aiosqlite:///{missing}/a.db",
+        DatabaseKind.POSTGRESQL: f"postgresql+asyncpg:///a?host={missing}",
+        DatabaseKind.MARIADB: f"mysql+aiomysql://root@localhost/a?unix_socket={missing}",
+    }
+    database = Database(urls[DatabaseUrl(database_url).kind])
     units = SqlUnits(database, BankTx)
     for attempt in (units.run(None, add_one), _read(units)):
         with pytest.raises(Unavailable) as caught:
@@ -73,15 +76,22 @@ async def _read(units: SqlUnits[BankTx]) -> None:
         raise AssertionError("not reached")
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+_OTHERS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND db = DATABASE()",
+}
+_KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL CONNECTION {}"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 async def test_connections_that_broke_are_replaced(bank: Bank) -> None:
-    others = "pid <> pg_backend_pid() AND datname = current_database()"
-    kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"  # noqa: S608 - no input in it
     killer = create_async_engine(bank.database.url.text)
+    kind = killer.dialect.name
 
     async def broken(tx: BankTx) -> None:
         async with killer.connect() as connection:
-            await connection.execute(text(kill))
+            for process in (await connection.execute(text(_OTHERS[kind]))).scalars().all():
+                await connection.execute(text(_KILL[kind].format(process)))
         await add_one(tx)
 
     with pytest.raises(Unavailable):
