@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from gateway_envoy.clusters import ELSEWHERE
 from gateway_envoy.config import GatewayConfig, Json, StaticFile
 from gateway_envoy.contract import Access, Method
 from gateway_envoy.documents import LANDING
@@ -161,8 +162,8 @@ def _retries(method: Method) -> Json:
     """
     conditions = ["connect-failure", "refused-stream", "reset-before-request"]
     if method.read_only and not method.streams_in and not method.streams_out:
-        conditions.append("unavailable")
-    return {"retry_on": ",".join(conditions), "num_retries": 2}
+        conditions += ["reset", "unavailable"]
+    return {"retry_on": ",".join(conditions), **ELSEWHERE}
 
 
 def _preflight(config: GatewayConfig) -> Json:
@@ -219,7 +220,10 @@ def _landing_route() -> Json:
         "name": "GET /",
         "match": {"path": "/", "headers": [_verb("GET")]},
         "direct_response": {"status": 307},
-        "response_headers_to_add": [{"header": {"key": "location", "value": LANDING}}],
+        "response_headers_to_add": [
+            # Envoy would send the caller to this address itself.
+            {"header": {"key": "location", "value": LANDING}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
         **_untraced(),
         **_answered_here(),
     }

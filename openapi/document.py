@@ -7,7 +7,7 @@ from openapi import errors
 from openapi.contract import Contract, ContractError, Method
 from openapi.examples import Examples
 from openapi.gateway import TAG, gateway_paths
-from openapi.operations import BEARER, OPENAI_PREFIX, Operations, is_for_callers
+from openapi.operations import BEARER, Operations, is_for_callers
 from openapi.paths import routes
 from openapi.rules import Schema
 from openapi.schemas import Schemas
@@ -34,8 +34,7 @@ def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict
         raise ContractError(f"the contract has no service {', '.join(unknown)}")
     schemas = Schemas(contract, _in_replies(contract, services))
     paths = _paths(contract, Operations(contract, schemas), services)
-    openai = any(path.startswith(OPENAI_PREFIX) for path in paths)
-    failures = dict(errors.shapes(schemas, openai=openai))
+    failures = dict(errors.shapes(schemas))
     _add_examples(paths, Examples(schemas.components))
     return {
         "openapi": "3.1.0",
@@ -50,7 +49,7 @@ def build(contract: Contract, services: Sequence[str] = PUBLIC_SERVICES) -> dict
         "paths": paths | gateway_paths(),
         "components": {
             "schemas": dict(sorted(schemas.components.items())) | failures,
-            "responses": errors.responses(openai=openai),
+            "responses": errors.responses(),
             "headers": errors.HEADERS,
             "securitySchemes": {
                 BEARER: {

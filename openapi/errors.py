@@ -167,11 +167,12 @@ def references(found: list[int], *, openai: bool = False) -> Schema:
     return {str(status): {"$ref": f"{_RESPONSES}{prefix}{names[status]}"} for status in found}
 
 
-def responses(*, openai: bool) -> dict[str, Schema]:
-    """Returns the component of each status, in the shape of our own paths and, where needed, in OpenAI's too."""
+def responses() -> dict[str, Schema]:
+    """Returns the component of each status, in the shape of our own paths and in OpenAI's.
+
+    The gateway uses OpenAI's below `/openai/`, whatever is deployed.
+    """
     own = {failure.name: _response(failure, _shape(failure), _example(failure)) for failure in FAILURES}
-    if not openai:
-        return own
     shape = {"$ref": f"{REF}{OPENAI_ERROR}"}
     return own | {f"OpenAi{one.name}": _response(one, shape, _openai_example(one)) for one in FAILURES}
 
@@ -206,11 +207,10 @@ def _openai_example(failure: Failure) -> Schema:
     return {"error": error}
 
 
-def shapes(schemas: Schemas, *, openai: bool) -> Iterator[tuple[str, Schema]]:
+def shapes(schemas: Schemas) -> Iterator[tuple[str, Schema]]:
     """Yields the names and schemas of what errors look like; the details they hold become components."""
     yield ERROR, _error(schemas)
-    if openai:
-        yield OPENAI_ERROR, _openai_error()
+    yield OPENAI_ERROR, _openai_error()
 
 
 def _error(schemas: Schemas) -> Schema:
