@@ -38,7 +38,7 @@ generate: build/.generated ## make code and descriptor sets from protos/
 
 # A directory is newer when a file in it came or went.
 build/.generated: $(shell find protos -name '*.proto' -o -type d) buf.yaml buf.gen.yaml requirements/run.txt \
-		scripts/generate.py scripts/protoc_gen_grpc_python.py $(wildcard openapi/*.py) | venv-run
+		scripts/generate.py scripts/protoc_gen_grpc_python.py $(wildcard scripts/client/*.py openapi/*.py) | venv-run
 	@touch $@.begun # what changes while it runs is newer than this
 	@$(PYTHON_IN_VENV) -m scripts.generate
 	@$(PYTHON_IN_VENV) -m openapi build

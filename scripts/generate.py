@@ -2,6 +2,7 @@
 
 * `clients/python/src/`: messages, gRPC stubs and their types for every file except `google/*`, which the package
   googleapis-common-protos provides.
+* `clients/python/src/candela/api`: the client's methods, one for every RPC of the public module (scripts/client).
 * `build/candela.binpb`: descriptor set of all modules with comments, for tests, documents and reflection.
 * `build/candela-public.binpb`: the public module and what it imports, for Envoy and for users; nothing internal.
 
@@ -21,6 +22,8 @@ from importlib import import_module
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
+
+from scripts import client
 
 SOURCE_ROOT = Path("clients/python/src")
 BUILD = Path("build")
@@ -50,6 +53,7 @@ def main() -> int:
             _buf("generate", str(everything), "--output", str(code), "--exclude-path", "google")
         except subprocess.CalledProcessError as error:
             return int(error.returncode)
+        client.write(everything, _public_files(), Path(code, "candela", "api"))
         _add_packages(code)
         changed = _install(code, SOURCE_ROOT)
         changed += _write_descriptor_sets(everything)
@@ -135,15 +139,18 @@ def _write_descriptor_sets(image: Path) -> int:
         file = descriptor_pb2.FileDescriptorProto()
         import_module(f"google.protobuf.{name}_pb2").DESCRIPTOR.CopyToProto(file)
         files.setdefault(file.name, file)
-    public = [path.relative_to(PUBLIC_MODULE).as_posix() for path in sorted(PUBLIC_MODULE.rglob("*.proto"))]
     roots = [*_ALWAYS, *(f"google/protobuf/{name}.proto" for name in _WELL_KNOWN)]
     return sum(
         _replace(BUILD / name, _closure(files, wanted).SerializeToString(deterministic=True))
         for name, wanted in (
             ("candela.binpb", [*roots, *sorted(files)]),
-            ("candela-public.binpb", [*roots, *public]),
+            ("candela-public.binpb", [*roots, *_public_files()]),
         )
     )
+
+
+def _public_files() -> list[str]:
+    return [path.relative_to(PUBLIC_MODULE).as_posix() for path in sorted(PUBLIC_MODULE.rglob("*.proto"))]
 
 
 def _closure(

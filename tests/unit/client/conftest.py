@@ -45,7 +45,8 @@ class Driver:
         return self._run(value) if inspect.isawaitable(value) else value
 
     def _wrap(self, value: Any) -> Any:
-        drivable = callable(value) or hasattr(value, "__aiter__") or type(value).__module__ == "candela.async_resources"
+        ours = type(value).__module__.startswith(("candela.api.", "candela.files", "candela.jobs", "candela.users"))
+        drivable = ours or callable(value) or hasattr(value, "__aiter__")
         return Driver(value, self._loop) if drivable else value
 
     def _run(self, awaitable: Any) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 import candela
-from candela.recognition.v1 import plate_service_pb2 as plates
 from candela.recognition.v1 import recognition_job_service_pb2 as jobs
 from candela.user.v1 import notification_service_pb2 as notifications
 from tests.support.eventually import eventually_sync
@@ -73,16 +72,6 @@ def test_leaving_a_stream_tells_the_server(client: Any, world: World) -> None:
         assert next(iter(stream)).seq == 1
     eventually_sync(world.gate.is_set)
     assert list(stream) == []
-
-
-def test_a_stream_of_requests_is_not_for_this_door() -> None:
-    with pytest.raises(ValueError, match="stream of requests"):
-        candela.Method.of(
-            plates.DESCRIPTOR,
-            "PlateService.RecognizePlateVideo",
-            plates.RecognizePlateVideoRequest,
-            plates.PlateVideoEvent,
-        )
 
 
 def test_a_method_with_other_types_is_refused() -> None:

@@ -7,20 +7,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from candela import methods, requests
+from candela.api.resources import AsyncResources
 from candela.async_engine import AsyncEngine
-from candela.async_resources import AsyncDocuments, AsyncRecognitions, AsyncSessions, AsyncUsers
 from candela.core import Core
 from candela.endpoint import Tls, resolve
 from candela.errors import Unauthenticated
 from candela.method import Method, Req, Res
+from candela.requests import CURRENT
 from candela.retry import RetryPolicy
 from candela.streams import AsyncStream
 from candela.tokens import TokenKeeper, Tokens, TokenStore
-from candela.user.v1 import session_pb2, session_service_pb2, user_pb2
+from candela.user.v1 import session_pb2, user_pb2
 
 
-class AsyncClient:
+class AsyncClient(AsyncResources):
     """Candela over one gRPC channel; tasks of one event loop may share it. Close it, or use `async with`.
 
     Args:
@@ -51,10 +51,6 @@ class AsyncClient:
         self._engine = AsyncEngine(
             resolve(endpoint, tls), Core(retry or RetryPolicy(), self._keeper, clock), sleep=sleep
         )
-        self.users = AsyncUsers(self._engine, self._keeper)
-        self.sessions = AsyncSessions(self._engine)
-        self.documents = AsyncDocuments(self._engine)
-        self.recognitions = AsyncRecognitions(self._engine)
 
     @property
     def tokens(self) -> Tokens | None:
@@ -72,8 +68,14 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> user_pb2.User:
         """Makes an account and returns it; log in afterwards. An e-mail address or a phone number is needed."""
-        request = requests.register_user(password, email, phone, username, display_name)
-        return await self._engine.unary(methods.REGISTER_USER, request, timeout)
+        return await self.users.register(
+            password,
+            email=email,
+            phone=phone,
+            username=username,
+            display_name=display_name,
+            timeout=timeout,
+        )
 
     async def login(
         self, identifier: str, password: str, *, device: str = "", timeout: float | None = None
@@ -82,8 +84,7 @@ class AsyncClient:
 
         Tokens are kept in memory and refreshed by themselves until the session ends.
         """
-        request = requests.create_session(identifier, password, device)
-        grant = await self._engine.unary(methods.CREATE_SESSION, request, timeout)
+        grant = await self.sessions.create(identifier, password, device=device, timeout=timeout)
         self._keeper.keep(grant)
         return grant.session
 
@@ -91,9 +92,8 @@ class AsyncClient:
         """Ends the session, here and everywhere. One that has ended already is only forgotten."""
         if self._keeper.tokens is None:
             return
-        request = session_service_pb2.DeleteSessionRequest(name=requests.CURRENT)
         with suppress(Unauthenticated):  # it has ended: what was wanted
-            await self._engine.unary(methods.DELETE_SESSION, request, timeout)
+            await self.sessions.revoke(CURRENT, timeout=timeout)
         self._keeper.clear()
 
     async def call(self, method: Method[Req, Res], request: Req, *, timeout: float | None = None) -> Res:

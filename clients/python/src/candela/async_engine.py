@@ -1,18 +1,21 @@
 """Does the steps of core.py with asyncio."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from copy import copy
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from candela.core import Authorize, Core, Pause, Send, Step, Steps, T
+from candela.core import Authorize, Core, Pause, Send, Step, Steps, T, Take, Work
 from candela.endpoint import CHANNEL_OPTIONS, Endpoint
+from candela.engine import maker
 from candela.errors import CandelaError, DeadlineExceeded, from_rpc_error
+from candela.events import AsyncEventStream, Done, Trail
 from candela.method import Method, Req, Res
 from candela.streams import AsyncStream, read
+from candela.tokens import TokenKeeper
 
 
 class AsyncEngine:
@@ -21,7 +24,7 @@ class AsyncEngine:
     def __init__(
         self, endpoint: Endpoint, core: Core, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        self._core = core
+        self.core = core
         self._sleep = sleep
         self._endpoint = endpoint
         self._channel: grpc.aio.Channel | None = None  # a channel belongs to the loop in which it is made
@@ -29,15 +32,45 @@ class AsyncEngine:
         self._callables: dict[str, Any] = {}
         self._flight: asyncio.Task[str] | None = None
 
+    @property
+    def keeper(self) -> TokenKeeper:
+        """What the calls authenticate with."""
+        return self.core.keeper
+
     async def unary(self, method: Method[Req, Res], request: Req, timeout: float | None = None) -> Res:
         """Makes a call and returns its response; raises CandelaError."""
-        response: Res = await self._run(self._core.call(method, request, timeout))
+        response: Res = await self.run(self.core.call(method, request, timeout))
         return response
 
     async def stream(self, method: Method[Req, Res], request: Req, timeout: float | None = None) -> AsyncStream[Res]:
         """Makes a call that answers with a stream, and returns once its first message is here; raises CandelaError."""
-        stream: AsyncStream[Res] = await self._run(self._core.call(method, request, timeout))
+        stream: AsyncStream[Res] = await self.run(self.core.call(method, request, timeout))
         return stream
+
+    async def events(
+        self,
+        method: Method[Req, Res],
+        request: Req,
+        done: type[Done],
+        timeout: float | None = None,
+        *,
+        resume: Method[Any, Res] | None = None,
+    ) -> AsyncEventStream[Res, Done]:
+        """Makes a call whose answers end with a last event; `resume` is called to go on when they break off."""
+        trail = Trail(method, request, done, resume)
+        stream = await self.stream(method, request, timeout)
+        return AsyncEventStream(stream, trail, lambda on, again: self.stream(on, again, timeout))
+
+    async def duplex(
+        self,
+        method: Method[Req, Res],
+        requests: AsyncIterable[Req] | Iterable[Req],
+        done: type[Done],
+        timeout: float | None = None,
+    ) -> AsyncEventStream[Res, Done]:
+        """Makes a call that sends requests as they come and is answered meanwhile."""
+        stream: AsyncStream[Res] = await self.run(self.core.call(method, requests, timeout))
+        return AsyncEventStream(stream, Trail(method, None, done, None), None)
 
     async def close(self) -> None:
         """Ends the channel and everything on it."""
@@ -47,7 +80,8 @@ class AsyncEngine:
         if self._channel is not None:
             await self._channel.close()
 
-    async def _run(self, steps: Steps[T]) -> T:
+    async def run(self, steps: Steps[T]) -> T:
+        """Does the steps of a rule and returns its result."""
         if self._closed:
             raise RuntimeError("the client is closed")
         try:
@@ -62,6 +96,8 @@ class AsyncEngine:
         except StopIteration as done:
             result: T = done.value
             return result
+        finally:
+            steps.close()
 
     async def _do(self, step: Step) -> Any:
         match step:
@@ -71,11 +107,17 @@ class AsyncEngine:
                 return await self._sleep(step.seconds)
             case Send():
                 return await self._send(step)
+            case Take():
+                return await anext(step.stream, None)
+            case Work():
+                return await asyncio.to_thread(step.run)
 
     async def _send(self, step: Send[Any, Any]) -> Any:
         metadata = (("authorization", f"Bearer {step.token}"),) if step.token else ()
         try:
             call = self._callable(step.method)(step.request, timeout=step.timeout, metadata=metadata)
+            if step.method.client_streams:
+                return AsyncStream(call, None, step.method.response, begun=False)
             if not step.method.streams:
                 return await call
         except grpc.aio.AioRpcError as error:
@@ -86,8 +128,7 @@ class AsyncEngine:
         made = self._callables.get(method.path)
         if made is None:
             self._channel = self._channel or _channel(self._endpoint)
-            make = self._channel.unary_stream if method.streams else self._channel.unary_unary
-            made = make(
+            made = maker(self._channel, method)(
                 method.path,
                 request_serializer=method.request.SerializeToString,
                 response_deserializer=method.response.FromString,
@@ -101,11 +142,11 @@ class AsyncEngine:
         The refresh is a task of its own: whoever waits may be cancelled, but an answer that is not kept would cost the
         session, because the refresh token is used up.
         """
-        token = self._core.keeper.usable(step.stale)
+        token = self.core.keeper.usable(step.stale)
         if token is not None:
             return token
         if self._flight is None:
-            self._flight = asyncio.create_task(self._run(self._core.refresh(step.stale)), name="candela refresh")
+            self._flight = asyncio.create_task(self.run(self.core.refresh(step.stale)), name="candela refresh")
             self._flight.add_done_callback(self._landed)
         try:
             async with asyncio.timeout(step.remaining):

@@ -6,20 +6,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from candela import methods, requests
+from candela.api.resources import Resources
 from candela.core import Core
 from candela.endpoint import Tls, resolve
 from candela.engine import Engine
 from candela.errors import Unauthenticated
 from candela.method import Method, Req, Res
-from candela.resources import Documents, Recognitions, Sessions, Users
+from candela.requests import CURRENT
 from candela.retry import RetryPolicy
 from candela.streams import Stream
 from candela.tokens import TokenKeeper, Tokens, TokenStore
-from candela.user.v1 import session_pb2, session_service_pb2, user_pb2
+from candela.user.v1 import session_pb2, user_pb2
 
 
-class Client:
+class Client(Resources):
     """Candela over one gRPC channel; threads may share it. Close it, or use it in a `with` block.
 
     Args:
@@ -48,10 +48,6 @@ class Client:
     ) -> None:
         self._keeper = TokenKeeper(api_key=api_key, tokens=tokens, store=store, now=now)
         self._engine = Engine(resolve(endpoint, tls), Core(retry or RetryPolicy(), self._keeper, clock), sleep=sleep)
-        self.users = Users(self._engine, self._keeper)
-        self.sessions = Sessions(self._engine)
-        self.documents = Documents(self._engine)
-        self.recognitions = Recognitions(self._engine)
 
     @property
     def tokens(self) -> Tokens | None:
@@ -69,8 +65,14 @@ class Client:
         timeout: float | None = None,
     ) -> user_pb2.User:
         """Makes an account and returns it; log in afterwards. An e-mail address or a phone number is needed."""
-        request = requests.register_user(password, email, phone, username, display_name)
-        return self._engine.unary(methods.REGISTER_USER, request, timeout)
+        return self.users.register(
+            password,
+            email=email,
+            phone=phone,
+            username=username,
+            display_name=display_name,
+            timeout=timeout,
+        )
 
     def login(
         self, identifier: str, password: str, *, device: str = "", timeout: float | None = None
@@ -79,8 +81,7 @@ class Client:
 
         Tokens are kept in memory and refreshed by themselves until the session ends.
         """
-        request = requests.create_session(identifier, password, device)
-        grant = self._engine.unary(methods.CREATE_SESSION, request, timeout)
+        grant = self.sessions.create(identifier, password, device=device, timeout=timeout)
         self._keeper.keep(grant)
         return grant.session
 
@@ -88,9 +89,8 @@ class Client:
         """Ends the session, here and everywhere. One that has ended already is only forgotten."""
         if self._keeper.tokens is None:
             return
-        request = session_service_pb2.DeleteSessionRequest(name=requests.CURRENT)
         with suppress(Unauthenticated):  # it has ended: what was wanted
-            self._engine.unary(methods.DELETE_SESSION, request, timeout)
+            self.sessions.revoke(CURRENT, timeout=timeout)
         self._keeper.clear()
 
     def call(self, method: Method[Req, Res], request: Req, *, timeout: float | None = None) -> Res:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from google.protobuf.message import Message
-
 from candela.errors import CandelaError, DeadlineExceeded, Unauthenticated
 from candela.method import Method, Req, Res
 from candela.retry import RetryPolicy
@@ -41,10 +39,13 @@ class Authorize:
 
 @dataclass(frozen=True, slots=True)
 class Send(Generic[Req, Res]):
-    """Send once and answer with the response, or with a stream whose first message has arrived."""
+    """Send once and answer with the response, or with a stream whose first message has arrived.
+
+    `request` is an iterable of requests for a method that takes a stream; its answers are not waited for.
+    """
 
     method: Method[Req, Res]
-    request: Req
+    request: Any
     token: str
     timeout: float | None
 
@@ -56,7 +57,21 @@ class Pause:
     seconds: float
 
 
-Step: TypeAlias = Authorize | Send[Any, Any] | Pause
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Answer with the next message of a stream that a Send was answered with, None at its end."""
+
+    stream: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do what may block for a while, such as reading a file, and answer with what it returns."""
+
+    run: Callable[[], Any]
+
+
+Step: TypeAlias = Authorize | Send[Any, Any] | Pause | Take | Work
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Step, Any, T]
 
@@ -69,31 +84,34 @@ class Core:
     keeper: TokenKeeper
     clock: Callable[[], float]
 
-    def call(self, method: Method[Req, Res], request: Req, timeout: float | None = None) -> Steps[Any]:
+    def call(self, method: Method[Any, Any], request: Any, timeout: float | None = None) -> Steps[Any]:
         """Yields the steps of one call and returns what the last Send was answered with.
 
         `timeout` is in seconds over all attempts: None for the method's own, infinity for none. Raises CandelaError.
         """
-        request, request_id = method.prepared(request)
-        limit = method.timeout if timeout is None else timeout
-        end = None if limit is None or math.isinf(limit) else self.clock() + limit
+        request, request_id = (request, "") if method.client_streams else method.prepared(request)
+        end = self.end(method.timeout if timeout is None else timeout)
         try:
             return (yield from self._attempts(method, request, end))
         except CandelaError as error:
             error.request_id = error.request_id or request_id
             raise
 
-    def _attempts(self, method: Method[Any, Any], request: Message, end: float | None) -> Steps[Any]:
+    def end(self, timeout: float | None) -> float | None:
+        """Returns when `timeout` seconds are over, None for never."""
+        return None if timeout is None or math.isinf(timeout) else self.clock() + timeout
+
+    def _attempts(self, method: Method[Any, Any], request: Any, end: float | None) -> Steps[Any]:
         attempt, stale, refreshed = 1, "", False
         while True:
-            token: str = (yield Authorize(stale, self._left(end))) if method.authenticated else ""
+            token: str = (yield Authorize(stale, self.left(end))) if method.authenticated else ""
             try:
-                return (yield Send(method, request, token, self._left(end)))
+                return (yield Send(method, request, token, self.left(end)))
             except CandelaError as error:
-                if token and not refreshed and _is_too_old(error):
+                if token and not refreshed and not method.client_streams and _is_too_old(error):
                     stale, refreshed = token, True  # refused before anything was done, so every method may go again
                     continue
-                pause = self.policy.pause(error, attempt, self._left(end)) if method.repeatable else None
+                pause = self.policy.pause(error, attempt, self.left(end)) if method.repeatable else None
                 if pause is None:
                     raise
             attempt += 1
@@ -115,7 +133,8 @@ class Core:
             return token
         return self.keeper.rotate(sent, grant)
 
-    def _left(self, end: float | None) -> float | None:
+    def left(self, end: float | None) -> float | None:
+        """Returns how many seconds are left until `end`, None for any number; raises DeadlineExceeded."""
         if end is None:
             return None
         left = end - self.clock()

@@ -24,8 +24,8 @@ class Method(Generic[Req, Res]):
     """One RPC: where it is, what it takes and returns, and how it may be called.
 
     `authenticated` says that it needs a token, `repeatable` that sending it twice does no more than sending it once,
-    `streams` that the server answers with a stream. `timeout` is in seconds and bounds all attempts together; None for
-    no bound.
+    `streams` that the server answers with a stream, `client_streams` that it takes one. `timeout` is in seconds and
+    bounds all attempts together; None for no bound.
     """
 
     path: str
@@ -35,6 +35,7 @@ class Method(Generic[Req, Res]):
     repeatable: bool
     streams: bool
     timeout: float | None
+    client_streams: bool = False
 
     @classmethod
     def of(
@@ -49,24 +50,25 @@ class Method(Generic[Req, Res]):
     ) -> "Method[Req, Res]":
         """Reads the method `Service.Method` from a generated file's DESCRIPTOR.
 
-        `repeatable` overrides what the contract's idempotency_level says. Raises TypeError when the types are not the
-        method's own, ValueError for one that takes a stream of requests.
+        `repeatable` overrides what the contract's idempotency_level says; what takes a stream of requests never is,
+        because a part of them may be gone. Raises TypeError when the types are not the method's own.
         """
         service, _, method_name = name.partition(".")
         method = file.services_by_name[service].methods_by_name[method_name]
         if (method.input_type, method.output_type) != (request.DESCRIPTOR, response.DESCRIPTOR):
             raise TypeError(f"{name} takes {method.input_type.full_name} and returns {method.output_type.full_name}")
-        if method.client_streaming:
-            raise ValueError(f"{name} takes a stream of requests; call it through its generated stub")
         options: descriptor_pb2.MethodOptions = method.GetOptions()
+        if repeatable is None:
+            repeatable = options.idempotency_level in _REPEATABLE
         return cls(
             path=f"/{method.containing_service.full_name}/{method.name}",
             request=request,
             response=response,
             authenticated=options.Extensions[access_pb2.access].level != access_pb2.Access.LEVEL_PUBLIC,
-            repeatable=options.idempotency_level in _REPEATABLE if repeatable is None else repeatable,
+            repeatable=repeatable and not method.client_streaming,
             streams=method.server_streaming,
             timeout=timeout,
+            client_streams=method.client_streaming,
         )
 
     def prepared(self, request: Req) -> tuple[Req, str]:

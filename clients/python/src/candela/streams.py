@@ -5,7 +5,7 @@ to pass on how a stream ended. Here an `error` event is raised as what it is, an
 Unavailable.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
@@ -17,6 +17,15 @@ from google.rpc import status_pb2
 from candela.errors import CandelaError, Unavailable, from_rpc_error, from_status
 
 Res = TypeVar("Res", bound=Message)
+
+
+class _Closable(Protocol):
+    def __aiter__(self) -> AsyncIterator[Any]: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Closable)
 
 
 class _Call(Protocol):
@@ -62,12 +71,14 @@ class Stream(Generic[Res]):
     Nothing is sent again once the first message is here: what came before a break may have been used already.
     """
 
-    def __init__(self, call: _Call, messages: Iterator[Res], first: Res | None, response: type[Res]) -> None:
+    def __init__(
+        self, call: _Call, messages: Iterator[Res], first: Res | None, response: type[Res], *, begun: bool = True
+    ) -> None:
         self._call = call
         self._messages = messages
         self._first = first
         self._ending = Ending(response)
-        self._done = first is None
+        self._done = begun and first is None
 
     def __iter__(self) -> Self:
         return self
@@ -115,11 +126,18 @@ class Stream(Generic[Res]):
 class AsyncStream(Generic[Res]):
     """What Stream is, for `async for` and `async with`."""
 
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Res], first: Res | None, response: type[Res]) -> None:
+    def __init__(
+        self,
+        call: "grpc.aio.UnaryStreamCall[Any, Res]",
+        first: Res | None,
+        response: type[Res],
+        *,
+        begun: bool = True,
+    ) -> None:
         self._call = call
         self._first = first
         self._ending = Ending(response)
-        self._done = first is None
+        self._done = begun and first is None
 
     def __aiter__(self) -> AsyncIterator[Res]:
         return self
@@ -156,6 +174,32 @@ class AsyncStream(Generic[Res]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Opening(Generic[S]):
+    """A stream that is opened when it is awaited, iterated over, or entered with `async with`."""
+
+    def __init__(self, opened: Callable[[], Coroutine[Any, Any, S]]) -> None:
+        self._opened = opened
+        self._stream: S | None = None
+
+    def __await__(self) -> Generator[Any, None, S]:
+        return self._opened().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async with self as stream:
+            async for message in stream:
+                yield message
+
+    async def __aenter__(self) -> S:
+        self._stream = await self._opened()
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 async def read(call: "grpc.aio.UnaryStreamCall[Any, Res]") -> Res | None:
