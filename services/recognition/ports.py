@@ -45,6 +45,16 @@ class PageReader(Protocol):
         """Return the page's lines. Raises ResourceExhausted when the models are busy, Unavailable when down."""
 
 
+class StoredFiles(Protocol):
+    """Files that the caller keeps."""
+
+    async def size(self, file: str) -> int:
+        """Return how many bytes `files/{file}` has; NotFound when the caller has none of that name."""
+
+    async def content(self, file: str, size: int) -> bytes:
+        """Return the bytes of a file that has `size` of them. Unavailable when they do not all arrive."""
+
+
 class History(Protocol):
     """Each user's recognitions. Every method sees only what belongs to the tenant and user given."""
 

@@ -6,7 +6,6 @@ from google.protobuf import empty_pb2
 
 from candela.recognition.v1 import recognition_pb2, recognition_service_pb2, recognition_service_pb2_grpc
 from services.kit.call import Call, current_call
-from services.kit.errors import Unimplemented
 from services.kit.idempotency import Replies
 from services.kit.paging import Listing, PageTokens
 from services.recognition.api.mapping import COLLECTION, recognition_to_proto
@@ -26,9 +25,7 @@ class RecognitionServicer(recognition_service_pb2_grpc.RecognitionServiceService
     async def RecognizeDocument(
         self, request: recognition_service_pb2.RecognizeDocumentRequest, context: Context
     ) -> recognition_pb2.Recognition:
-        if request.WhichOneof("source") == "file":
-            raise Unimplemented("this mesh has no uploaded files yet: send the document itself in `content`")
-        wanted = DocumentRequest(request.content, tuple(request.pages), request.include_characters)
+        wanted = DocumentRequest(request.content, tuple(request.pages), request.include_characters, request.file)
         return await self._replies.run(
             current_call(),
             recognition_pb2.Recognition,

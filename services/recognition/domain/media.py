@@ -7,6 +7,7 @@ from services.kit.errors import FieldViolation, InvalidArgument
 
 SUPPORTED = ("image/jpeg", "image/png", "image/webp", "application/pdf")
 
+MAX_BYTES = 32 * 1024 * 1024
 # 50 megapixels hold an A3 page at 600 dpi; decoded they take 150 MB.
 MAX_PIXELS = 50_000_000
 # With every character in it, the answer for a page of a newspaper takes 1.5 MB: these bounds keep answers under 20 MB.
@@ -42,6 +43,16 @@ def sniff(content: bytes) -> str:
         reason="MEDIA_UNSUPPORTED",
         metadata={"supported": ", ".join(SUPPORTED)},
     )
+
+
+def check_bytes(size: int) -> None:
+    """Refuse a document that is too large; the contract's rules have done so for one that was sent along."""
+    if size > MAX_BYTES:
+        raise InvalidArgument(
+            f"the document has {size} bytes, more than {MAX_BYTES}",
+            reason="REQUEST_TOO_LARGE",
+            metadata={"limit_bytes": str(MAX_BYTES), "size_bytes": str(size)},
+        )
 
 
 def check_pixels(width: int, height: int) -> None:

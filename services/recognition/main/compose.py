@@ -7,6 +7,7 @@ from candela.erasure.v1.erasure_service_pb2_grpc import ErasureServiceStub
 from candela.recognition.v1 import recognition_service_pb2_grpc
 from observability import names
 from observability.metrics import gauge
+from services.kit.admission import Admission
 from services.kit.background import repeating
 from services.kit.bootstrap import Binding, Mesh
 from services.kit.database import Database
@@ -18,13 +19,13 @@ from services.kit.paging import PageTokens
 from services.kit.secrets import derived_key
 from services.kit.uow_sql import SqlUnits
 from services.recognition.api.servicer import RecognitionServicer
+from services.recognition.providers.files import UserServiceFiles
 from services.recognition.providers.inference import InferenceOcr
 from services.recognition.providers.media import FencedMediaReader
 from services.recognition.providers.ocr import OcrPageReader
 from services.recognition.providers.pdf import PdfProcesses
 from services.recognition.settings import RecognitionSettings
 from services.recognition.storage import SqlRecognitionTx, request_claims
-from services.recognition.usecases.admission import Admission
 from services.recognition.usecases.erasures import UserErasures
 from services.recognition.usecases.recognitions import Recognitions
 
@@ -50,8 +51,11 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
             units=units,
             media=FencedMediaReader(PdfProcesses()),
             reader=OcrPageReader(InferenceOcr(channel, mesh.clock)),
+            files=UserServiceFiles(users),
             admission=Admission(
-                running=settings.recognition_concurrency, waiting_bytes=settings.recognition_waiting_bytes
+                running=settings.recognition_concurrency,
+                waiting_bytes=settings.recognition_waiting_bytes,
+                refusal="too many documents are waiting to be read",
             ),
             clock=mesh.clock,
             ids=RandomIds(mesh.clock),

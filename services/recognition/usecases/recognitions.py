@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from services.kit.admission import Admission
 from services.kit.call import Call
 from services.kit.clock import Clock
 from services.kit.errors import NotFound
@@ -15,18 +16,27 @@ from services.kit.paging import PageRequest
 from services.kit.uow import Units
 from services.recognition.domain.documents import Document, Kind, Page, Recognition, Source
 from services.recognition.domain.layout import reading_order
-from services.recognition.domain.media import MAX_PAGES_PER_CALL, MAX_PAGES_WITH_CHARACTERS, choose_pages, sniff
-from services.recognition.ports import MediaReader, PageReader, RecognitionTx
-from services.recognition.usecases.admission import Admission
+from services.recognition.domain.media import (
+    MAX_PAGES_PER_CALL,
+    MAX_PAGES_WITH_CHARACTERS,
+    check_bytes,
+    choose_pages,
+    sniff,
+)
+from services.recognition.ports import MediaReader, PageReader, RecognitionTx, StoredFiles
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRequest:
-    """A document to read: its bytes, the pages wanted (all when empty), and whether words list their characters."""
+    """A document to read: its bytes, the pages wanted (all when empty), and whether words list their characters.
+
+    `file` is the name of an uploaded file, `files/{file}`, whose bytes are meant instead of `content`.
+    """
 
     content: bytes
     pages: Sequence[int] = ()
     include_characters: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Recognitions:
         units: Units[RecognitionTx],
         media: MediaReader,
         reader: PageReader,
+        files: StoredFiles,
         admission: Admission,
         clock: Clock,
         ids: Ids,
@@ -52,6 +63,7 @@ class Recognitions:
         self._units = units
         self._media = media
         self._reader = reader
+        self._files = files
         self._admission = admission
         self._clock = clock
         self._ids = ids
@@ -59,21 +71,25 @@ class Recognitions:
     async def recognize_document(self, call: Call, request: DocumentRequest) -> Recognition:
         """Read a document and store it in the caller's history.
 
-        Raises InvalidArgument (MEDIA_*), ResourceExhausted (OVERLOADED) and Unavailable; nothing is stored then.
+        Raises InvalidArgument (MEDIA_*, REQUEST_TOO_LARGE), NotFound for a file that the caller does not have,
+        ResourceExhausted (OVERLOADED) and Unavailable; nothing is stored then.
         """
         # Reading takes seconds: a repeat of a finished call is answered before it, not after.
         await self._units.check_replay(call)
         started = self._clock.monotonic()
-        content_type = sniff(request.content)
-        async with self._admission.admit(len(request.content)):
-            read = await self._read(request, content_type)
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(request.content).hexdigest())
+        size = await self._files.size(request.file) if request.file else len(request.content)
+        check_bytes(size)
+        async with self._admission.admit(size):  # before a file is fetched: it takes memory, too
+            content = await self._files.content(request.file, size) if request.file else request.content
+            content_type = sniff(content)
+            read = await self._read(request, content, content_type)
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         document = read.document if request.include_characters else read.document.without_characters()
         recognition = Recognition(
             id=self._ids.new(),
             kind=Kind.DOCUMENT,
             create_time=self._clock.now(),
-            source=Source(content_type, len(request.content), digest, read.page_count),
+            source=Source(content_type, size, digest, read.page_count),
             models=read.models,
             processing_time=timedelta(seconds=self._clock.monotonic() - started),
             confidence=document.confidence,
@@ -85,10 +101,10 @@ class Recognitions:
             tx.reply(recognition)
         return recognition
 
-    async def _read(self, request: DocumentRequest, content_type: str) -> _ReadDocument:
+    async def _read(self, request: DocumentRequest, content: bytes, content_type: str) -> _ReadDocument:
         pages: list[Page] = []
         models: dict[str, None] = {}
-        async with self._media.open(request.content, content_type) as media:
+        async with self._media.open(content, content_type) as media:
             page_count = media.page_count
             limit = MAX_PAGES_WITH_CHARACTERS if request.include_characters else MAX_PAGES_PER_CALL
             async for image in media.pages(choose_pages(request.pages, page_count, limit)):

@@ -10,6 +10,7 @@ import pytest
 
 import services.recognition.storage as recognition_storage
 from candela.recognition.v1 import recognition_pb2
+from services.kit.admission import Admission
 from services.kit.call import Call, Principal
 from services.kit.clock import ManualClock
 from services.kit.database import Database
@@ -27,7 +28,6 @@ from services.recognition.ports import PageText
 from services.recognition.providers.media import FencedMediaReader
 from services.recognition.providers.pdf import PdfProcesses
 from services.recognition.storage import SqlRecognitionTx, request_claims
-from services.recognition.usecases.admission import Admission
 from services.recognition.usecases.recognitions import DocumentRequest, Recognitions
 from tests.support.eventually import eventually
 from tests.unit.recognition.pages import line
@@ -62,26 +62,47 @@ class ScriptedReader:
             self.running -= 1
 
 
+class ScriptedFiles:
+    """The files that the caller keeps, by name."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.claimed: dict[str, int] = {}
+        self.fetched: list[str] = []
+
+    async def size(self, file: str) -> int:
+        if file not in self.kept:
+            raise NotFound(f"there is no {file}", metadata={"name": file})
+        return self.claimed.get(file, len(self.kept[file]))
+
+    async def content(self, file: str, size: int) -> bytes:
+        self.fetched.append(file)
+        return self.kept[file]
+
+
 class Service:
     """The use cases with what they stand on."""
 
     def __init__(self, database: Database) -> None:
         clock = ManualClock()
         self.reader = ScriptedReader()
+        self.files = ScriptedFiles()
         self.units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, clock))
         self.recognitions = Recognitions(
             units=self.units,
             media=FencedMediaReader(PdfProcesses()),
             reader=self.reader,
+            files=self.files,
             admission=Admission(running=2, waiting_bytes=3 * len(picture("PNG"))),
             clock=clock,
             ids=RandomIds(clock),
         )
 
     async def recognize(
-        self, call: Call, content: bytes = b"", *, include_characters: bool = False
+        self, call: Call, content: bytes = b"", *, include_characters: bool = False, file: str = ""
     ) -> recognition_pb2.Recognition:
-        request = DocumentRequest(content or picture("PNG"), include_characters=include_characters)
+        content = b"" if file else content or picture("PNG")
+        request = DocumentRequest(content, include_characters=include_characters, file=file)
         return await Replies().run(
             call,
             recognition_pb2.Recognition,
@@ -115,6 +136,48 @@ async def test_a_document_is_read_ordered_stored_and_found_again(service: Servic
     assert f"recognitions/{entry.id}" == answer.name
     full = await service.recognitions.get_recognition(call(), entry.id, full=True)
     assert recognition_to_proto(full) == answer
+
+
+async def test_an_uploaded_file_is_read_like_the_same_bytes_sent_along(service: Service) -> None:
+    service.files.kept["files/1"] = picture("PNG")
+    sent, stored = await service.recognize(call()), await service.recognize(call(), file="files/1")
+    assert stored.source == sent.source
+    assert stored.document == sent.document
+    again = str(uuid.uuid4())
+    first = await service.recognize(call(again), file="files/1")
+    del service.files.kept["files/1"]
+    assert await service.recognize(call(again), file="files/1") == first
+
+
+async def test_files_that_cannot_be_read(service: Service) -> None:
+    with pytest.raises(NotFound) as missing:
+        await service.recognize(call(), file="files/none")
+    assert missing.value.metadata == {"name": "files/none"}
+    service.files.kept |= {"files/large": b"", "files/text": b"plain text"}
+    service.files.claimed["files/large"] = 32 * 1024 * 1024 + 1
+    with pytest.raises(InvalidArgument) as large:
+        await service.recognize(call(), file="files/large")
+    assert (large.value.reason, large.value.metadata["limit_bytes"]) == ("REQUEST_TOO_LARGE", str(32 * 1024 * 1024))
+    assert service.files.fetched == []
+    with pytest.raises(InvalidArgument) as text:
+        await service.recognize(call(), file="files/text")
+    assert text.value.reason == "MEDIA_UNSUPPORTED"
+    assert await service.history(call()) == []
+
+
+async def test_files_wait_for_their_turn_before_they_are_fetched(service: Service) -> None:
+    service.files.kept["files/1"] = picture("PNG")
+    service.reader.gate.clear()
+    running = [asyncio.create_task(service.recognize(call(), file="files/1")) for _ in range(3)]
+
+    async def fetched() -> list[str]:
+        return service.files.fetched if service.reader.running == 2 else []
+
+    assert len(await eventually(fetched)) == 2
+    with pytest.raises(ResourceExhausted):
+        await service.recognize(call(), file="files/1")
+    service.reader.gate.set()
+    await asyncio.gather(*running)
 
 
 async def test_every_page_of_a_pdf_is_read(service: Service) -> None:
