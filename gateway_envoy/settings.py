@@ -31,6 +31,12 @@ class GatewaySettings(CandelaSettings):
         "",
         description="File of the access log, such as `/dev/stdout`; `logs/gateway-access.log` in the data if empty.",
     )
+    gateway_admin_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Loopback port of Envoy's admin page; of the plan if empty. Each Envoy on a machine has its own.",
+    )
     gateway_cors_origins: str = Field(
         "",
         description="Origins that browsers may call from, separated by commas; every port of this machine if empty.",
@@ -95,7 +101,7 @@ class GatewaySettings(CandelaSettings):
         return found
 
     def _endpoints(self, name: str) -> tuple[str, ...]:
-        return split(str(getattr(self, f"{name}_endpoints"))) or (f"{_LOOPBACK}:{self.ports.service(name)}",)
+        return split(str(getattr(self, f"{name}_endpoints"))) or self.ports.addresses(name, self.replicas)
 
     def metrics_address(self) -> Address | None:
         """Return where the Prometheus page is: beyond loopback only for readers with a certificate of the mesh."""
@@ -138,7 +144,7 @@ def resolve(
     return GatewayConfig(
         edge=Address(settings.gateway_host, ports.edge),
         internal=Address(_LOOPBACK, ports.internal),
-        admin=Address(_LOOPBACK, ports.envoy_admin),
+        admin=Address(_LOOPBACK, settings.gateway_admin_port or ports.envoy_admin),
         upstreams=upstreams,
         methods=tuple(m for m in read_contract(public_set) if m.server in deployed and m.access is not Access.SERVICE),
         mesh_methods=tuple(m for m in read_contract(mesh_set) if m.server in deployed),
