@@ -9,6 +9,7 @@ page's numbers through a script that renames and adds them up (filters/metrics.l
 from typing import Final
 
 from gateway_envoy.config import Json
+from observability.names import HTTP_DURATION
 
 _PREFIX: Final = "candela"
 _STATS: Final = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
@@ -17,7 +18,6 @@ _VERBS: Final = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS"
 _VERB: Final = "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%"
 _OTHER_VERB: Final = "_OTHER"  # as OpenTelemetry's conventions for HTTP have it
 
-BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _MOST_COUNTERS: Final = 20_000
 _MOST_HISTOGRAMS: Final = 2_000
 STATISTICS: Final = f"{_PREFIX}."
@@ -59,4 +59,4 @@ def _counting(verb: str, *, invert: bool) -> Json:
 
 def histogram_buckets() -> list[Json]:
     """Return the bounds of the durations, in Envoy's milliseconds."""
-    return [{"match": {"prefix": STATISTICS}, "buckets": [seconds * 1000 for seconds in BUCKETS_SECONDS]}]
+    return [{"match": {"prefix": STATISTICS}, "buckets": [seconds * 1000 for seconds in HTTP_DURATION.buckets]}]

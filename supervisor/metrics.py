@@ -1,9 +1,15 @@
 """The supervisor's Prometheus page. Written by hand: prometheus_client would cost 8 MB for five numbers."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+
+from services.kit.ports_plan import PortPlan
+from supervisor.specs import ProcessSpec
 
 _HOST = "127.0.0.1"
 _TIMEOUT_SECONDS = 5.0
@@ -36,8 +42,37 @@ def exposition(metrics: Iterable[Metric]) -> str:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         for sample in metric.samples:
             labels = ",".join(f'{name}="{_escape(value)}"' for name, value in sample.labels)
-            lines.append(f"{metric.name}{{{labels}}} {sample.value:g}" if labels else f"{metric.name} {sample.value:g}")
+            lines.append(f"{metric.name}{{{labels}}} {sample.value:.15g}" if labels else f"{metric.name} {sample.value:.15g}")
     return "\n".join(lines) + "\n"
+
+
+def disk_metrics(data: Path) -> Iterable[Metric]:
+    """Yield how much room the disk of the data directory has; nothing when it cannot be asked."""
+    try:
+        disk = shutil.disk_usage(data)
+    except OSError:
+        return
+    yield Metric(
+        "candela_data_free_bytes", "gauge", "Free bytes on the disk of the data directory.", (Sample(disk.free),)
+    )
+    yield Metric("candela_data_disk_bytes", "gauge", "Size of the disk of the data directory.", (Sample(disk.total),))
+
+
+def scrape_targets(specs: Iterable[ProcessSpec], ports: PortPlan) -> bytes:
+    """Return the file from which Prometheus learns what to scrape (file_sd_configs).
+
+    `component` is what runs, `process` which replica of it.
+    """
+    pages = {"supervisor": ("supervisor", "metrics-supervisor")}
+    pages |= {spec.name: (spec.group, port) for spec in specs for port in spec.ports if port.startswith("metrics-")}
+    groups = [
+        {
+            "targets": [f"{_HOST}:{ports.metrics(port.removeprefix('metrics-'))}"],
+            "labels": {"component": component, "process": process},
+        }
+        for process, (component, port) in pages.items()
+    ]
+    return json.dumps(groups, indent=1).encode()
 
 
 class MetricsPage:

@@ -13,7 +13,7 @@ from supervisor.binaries import MissingProgramError
 from supervisor.datadir import DataDirInUseError, DataDirLock, write_atomically
 from supervisor.keys import ensure_keys
 from supervisor.mesh import Mesh, StartFailedError
-from supervisor.metrics import Metric, MetricsPage, Sample
+from supervisor.metrics import Metric, MetricsPage, Sample, disk_metrics, scrape_targets
 from supervisor.own_logs import bound_own_logs
 from supervisor.ports import busy_message
 from supervisor.process import Child
@@ -71,6 +71,7 @@ def _prepare(settings: SupervisorSettings, screen: Screen) -> tuple[ProcessSpec,
         raise StartFailedError(busy, [])
     password = (settings.data.keys / "redis.password").read_text().strip()
     write_atomically(settings.data.run / "redis.conf", redis_config(settings, password).encode())
+    write_atomically(settings.data.run / "prometheus-targets.json", scrape_targets(specs, settings.ports))
     return specs
 
 
@@ -187,6 +188,7 @@ class _Run:
         counts = self._ingest.counts
         yield Metric("candela_process_up", "gauge", "1 when the process is healthy.", tuple(up))
         yield Metric("candela_process_restarts_total", "counter", "Restarts since the start.", tuple(restarts))
+        yield from disk_metrics(self._settings.data.root)
         yield Metric("candela_trace_spans_total", "counter", "Spans kept.", (Sample(counts.spans),))
         yield Metric("candela_trace_spans_refused_total", "counter", "Spans refused.", (Sample(counts.refused),))
         yield Metric(

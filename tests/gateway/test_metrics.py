@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway_envoy.config import Address
-from gateway_envoy.http_metrics import BUCKETS_SECONDS
+from observability.names import HTTP_DURATION, HTTP_REQUESTS
 from tests.gateway.backend import refuse
 from tests.gateway.contract import PROBE
 from tests.gateway.envoy import HOST, free_ports
@@ -56,7 +56,7 @@ def samples(gateway: Gateway, name: str) -> dict[Labels, float]:
 def requests(gateway: Gateway, *expected: Labels) -> None:
     """Waits until exactly these requests are counted, each as often as it is named."""
     wanted = {labels: float(expected.count(labels)) for labels in expected}
-    eventually_sync(lambda: samples(gateway, "http_requests_total") == wanted, timeout=10)
+    eventually_sync(lambda: samples(gateway, HTTP_REQUESTS.name) == wanted, timeout=10)
 
 
 def test_json_calls_are_counted_by_template(counted: Gateway) -> None:
@@ -121,10 +121,10 @@ def test_durations(counted: Gateway) -> None:
     for _ in range(3):
         assert call(counted.port, "POST", "/v1/probes:echo", {}).status == 200
     where = ("POST", "/v1/probes:echo", "")
-    name = "http_request_duration_seconds"
+    name = HTTP_DURATION.name
     eventually_sync(lambda: samples(counted, f"{name}_count").get(where) == 3, timeout=10)
     buckets = samples(counted, f"{name}_bucket")
-    assert [float(bound) for _, _, bound in buckets] == [*BUCKETS_SECONDS, float("inf")]
+    assert [float(bound) for _, _, bound in buckets] == [*HTTP_DURATION.buckets, float("inf")]
     assert list(buckets.values()) == sorted(buckets.values())
     assert buckets[("POST", "/v1/probes:echo", "+Inf")] == 3
     assert 0 <= samples(counted, f"{name}_sum")[where] < 10

@@ -21,12 +21,13 @@ from services.kit.uow_sql import SqlUnits
 from services.user.api.erasures import ErasureApi
 from services.user.api.sessions import SessionApi
 from services.user.api.users import UserApi
+from services.user.main.access import governing
 from services.user.main.files import keeping_files
 from services.user.providers.blinding import KeyedBlinder
-from services.user.providers.gauges import ActiveUsersGauge
+from services.user.providers.gauges import ActiveUsersGauge, RedisMemoryGauge
 from services.user.providers.passwords import BcryptHasher
 from services.user.providers.revoking import RedisRevoker
-from services.user.providers.tokens import RandomRefreshSecrets, SignedAccessTokens
+from services.user.providers.tokens import RandomKeySecrets, RandomRefreshSecrets, SignedAccessTokens
 from services.user.settings import UserSettings
 from services.user.storage.tables import CLAIMS
 from services.user.storage.transaction import SqlUserTx
@@ -64,12 +65,16 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
             refresh_secrets=RandomRefreshSecrets(),
             revoker=RedisRevoker(mesh.redis, mesh.revocations),
             blinder=KeyedBlinder(derived_key(envelope_key, "request fingerprints")),
+            key_secrets=RandomKeySecrets(),
         )
         upkeep = Upkeep(outside, settings.session_rules, settings.throttle_rules, ActiveUsersGauge())
         await stack.enter_async_context(_in_background(settings, upkeep, units))
+        memory = RedisMemoryGauge(mesh.redis)
+        await stack.enter_async_context(repeating("measure Redis", _COUNT_SECONDS, memory.measure))
         page_tokens = PageTokens(derived_key(envelope_key, "page tokens"))
         files = await stack.enter_async_context(keeping_files(mesh, units, page_tokens))
-        yield [*_bindings(settings, outside, page_tokens), files]
+        governed = await stack.enter_async_context(governing(mesh, outside, page_tokens))
+        yield [*_bindings(settings, outside, page_tokens), *governed, files]
 
 
 def _bindings(settings: UserSettings, outside: Outside, page_tokens: PageTokens) -> list[Binding]:

@@ -1,0 +1,119 @@
+"""The dashboards of what callers do not see: the inference server, databases, Redis."""
+
+from typing import Final
+
+from inference_server import names as inference
+from observability import names
+from observability.dashboards.panels import Board, Panel, Query, Row
+from observability.dashboards.queries import (
+    CHOSEN_MODEL,
+    mean,
+    quantile,
+    quantiles,
+    rate,
+)
+
+_BUSY: Final = f"sum by (model) (rate({inference.COMPUTE_SECONDS.name}_sum{{{CHOSEN_MODEL}}}[$__rate_interval]))"
+
+INFERENCE: Final = Board(
+    "candela-inference",
+    "Candela: inference",
+    (
+        Row(
+            "Queue",
+            (
+                Panel(
+                    "Waiting items",
+                    (Query(f"sum by (model) ({inference.WAITING.name}{{{CHOSEN_MODEL}}})", "{{model}}"),),
+                ),
+                Panel("Time in the queue", quantiles(inference.QUEUE_SECONDS, CHOSEN_MODEL), "s"),
+                Panel(
+                    "Refused",
+                    (Query(rate(inference.REFUSALS, CHOSEN_MODEL, "model, reason"), "{{model}} {{reason}}"),),
+                    "reqps",
+                    says="`overloaded`: the queue was full.",
+                ),
+            ),
+        ),
+        Row(
+            "Batches",
+            (
+                Panel("Items in a batch", (Query(mean(inference.BATCH_ITEMS, "model"), "{{model}}"),)),
+                Panel(
+                    "Sizes of batches",
+                    (
+                        Query(quantile(0.5, inference.BATCH_ITEMS, CHOSEN_MODEL, "model"), "p50 {{model}}"),
+                        Query(quantile(0.95, inference.BATCH_ITEMS, CHOSEN_MODEL, "model"), "p95 {{model}}"),
+                    ),
+                ),
+                Panel("Time to compute", quantiles(inference.COMPUTE_SECONDS, CHOSEN_MODEL), "s"),
+            ),
+        ),
+        Row(
+            "Items",
+            (
+                Panel(
+                    "Finished",
+                    (Query(rate(inference.ITEMS, CHOSEN_MODEL, "model, outcome"), "{{model}} {{outcome}}"),),
+                    "reqps",
+                    width=12,
+                ),
+                Panel(
+                    "Busy",
+                    (
+                        Query(
+                            _BUSY,
+                            "{{model}}",
+                        ),
+                    ),
+                    "percentunit",
+                    width=12,
+                    says="Part of the time in which a model computed.",
+                ),
+            ),
+        ),
+    ),
+    (("model", f"label_values({inference.WAITING.name}, model)"),),
+)
+
+STATE: Final = Board(
+    "candela-state",
+    "Candela: databases and Redis",
+    (
+        Row(
+            "Databases",
+            (
+                Panel(
+                    "Connections in use",
+                    (Query(names.DATABASE_CONNECTIONS.name, "{{process}}"),),
+                    width=12,
+                    says="Each process has up to 20; the alert comes above 15.",
+                    red_from=15,
+                ),
+                Panel(
+                    "Calls in flight",
+                    (Query(f"sum by (process) ({names.RPC_IN_FLIGHT.name})", "{{process}}"),),
+                    width=12,
+                    says="Many calls and few connections: the pool is not what they wait for.",
+                ),
+            ),
+        ),
+        Row(
+            "Redis",
+            (
+                Panel("Memory", (Query(f"max({names.REDIS_MEMORY.name})", "used"),), "bytes", width=12),
+                Panel(
+                    "Age of the revoked sessions",
+                    (Query(names.REVOCATIONS_AGE.name, "{{process}}"),),
+                    "s",
+                    width=12,
+                    says="From 5 s on calls with a token are refused.",
+                    red_from=2,
+                ),
+            ),
+        ),
+        Row(
+            "Users", (Panel("Active within 24 hours", (Query(f"max({names.ACTIVE_USERS.name})", "users"),), width=24),)
+        ),
+    ),
+)
