@@ -29,3 +29,17 @@ def create_request_claims() -> None:
 def drop_request_claims() -> None:
     """Undo `create_request_claims`."""
     op.drop_table("request_claims")
+
+
+def create_fences() -> None:
+    """Make the table of fences.py; for the `upgrade` of a version file."""
+    op.create_table(
+        "fences",
+        sa.Column("name", sa.String(200), primary_key=True),
+        sa.Column("token", sa.BigInteger(), autoincrement=False, nullable=False),
+    )
+
+
+def drop_fences() -> None:
+    """Undo `create_fences`."""
+    op.drop_table("fences")

@@ -8,13 +8,14 @@ from candela.recognition.v1 import recognition_service_pb2_grpc
 from observability import names
 from observability.metrics import gauge
 from services.kit.admission import Admission
-from services.kit.background import repeating
+from services.kit.background import repeating, taking_turns
 from services.kit.bootstrap import Binding, Mesh
 from services.kit.database import Database
 from services.kit.erasures import ErasureFollower
 from services.kit.idempotency import Replies
 from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
+from services.kit.locks import Locks
 from services.kit.paging import PageTokens
 from services.kit.secrets import derived_key
 from services.kit.uow_sql import SqlUnits
@@ -42,7 +43,8 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
         stack.push_async_callback(database.close)
         gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
         units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock))
-        await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, units.sweep))
+        sweep = taking_turns(Locks(mesh.redis), "recognition sweep", 0.9 * _SWEEP_SECONDS, units.sweep)
+        await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, sweep))
         users = await stack.enter_async_context(mesh.channel("user"))
         follower = ErasureFollower(ErasureServiceStub(users), UserErasures(units), mesh.clock)
         await stack.enter_async_context(repeating("following erasures", _ERASURE_SECONDS, follower.follow))
