@@ -1,0 +1,30 @@
+"""What a way into Candela can do."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tests.conformance.contract import Method
+from tests.conformance.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call: the request in ProtoJSON, the token (empty: none), and after how many messages the caller goes away."""
+
+    method: Method
+    request: Any
+    token: str = ""
+    cancel_after: int | None = None
+
+
+class Door(Protocol):
+    """One client in one language over one protocol."""
+
+    @property
+    def name(self) -> str: ...
+
+    def can(self, question: Question) -> bool:
+        """Tell whether the client has a way to do this; the README says which has not."""
+
+    def ask(self, question: Question) -> Outcome:
+        """Make the call and wait for its end. What the call fails with is part of the outcome, never raised."""

@@ -1,0 +1,12 @@
+"""Every case through every door."""
+
+import pytest
+
+from tests.conformance.running import World, run
+from tests.conformance.suite import Case, load
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in load()])
+def test_case(case: Case, world: World) -> None:
+    problems = run(case, world)
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,14 @@
+"""Which doors the cases went through."""
+
+import pytest
+
+from tests.conformance.conftest import Tools
+from tests.conformance.running import World
+from tests.conformance.suite import DOORS
+from tests.support.binaries import NOT_RUN
+
+
+def test_every_door_is_open(world: World, tools: Tools) -> None:
+    if tools.node is None:
+        pytest.skip(f"{NOT_RUN}no case went through the Node clients: {tools.lack}")
+    assert {door.name for door in world.doors} == set(DOORS)
