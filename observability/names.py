@@ -76,6 +76,9 @@ KEY_LOCAL_COUNTS: Final = Metric(
     "api_key_local_counts_total", "Calls of API keys counted in this process only, because Redis was away."
 )
 DATABASE_CONNECTIONS: Final = Metric("database_connections_active", "Database connections that are checked out now.")
+REPLICA_FALLBACKS: Final = Metric(
+    "database_replica_fallbacks_total", "Reads that went to the primary because the replica did not answer."
+)
 
 # --- the supervisor of one machine; on Kubernetes its pages are the kubelet's and node exporter's
 PROCESS_UP: Final = Metric("candela_process_up", "1 when the process is healthy.", ("process",))

@@ -42,12 +42,13 @@ def permissions_of(role: str) -> frozenset[str]:
     return ROLES.get(role, frozenset())
 
 
-def check(access: Access | None, principal: Principal | None) -> None:
-    """Refuse a caller that the rule does not admit.
+def check(access: Access | None, principal: Principal | None, scope: str = "") -> None:
+    """Refuse a caller that the rule does not admit; `scope` is what an API key needs here, empty where none may call.
 
     Raises Unauthenticated without a principal and PermissionDenied with the wrong one. A method without a rule is
     refused for everyone. A service that acts for a user is admitted where the user would be by being signed in, and
-    never by a permission: a service token carries no role.
+    never by a permission: a service token carries no role. It is not bound by the scopes of the key that the user
+    called it with: what it asks others for is its own work.
     """
     if access is None:
         raise PermissionDenied("this method is open to nobody")
@@ -55,6 +56,8 @@ def check(access: Access | None, principal: Principal | None) -> None:
         return
     if principal is None:
         raise Unauthenticated("this method needs a signed-in caller", reason="TOKEN_MISSING")
+    if principal.api_key and not principal.service:
+        _check_scope(scope, principal)
     if access.level is Level.SERVICE:
         admitted = bool(principal.service)
     elif access.level is Level.AUTHENTICATED:
@@ -65,6 +68,13 @@ def check(access: Access | None, principal: Principal | None) -> None:
         raise Internal(f"level {access.level} has no rule")
     if not admitted:
         _refuse(access)
+
+
+def _check_scope(scope: str, principal: Principal) -> None:
+    if not scope:
+        raise PermissionDenied("API keys cannot call this method; log in", metadata={"credential": "api_key"})
+    if scope not in principal.scopes:
+        raise PermissionDenied(f"this API key lacks the scope {scope}", metadata={"scope": scope})
 
 
 def _refuse(access: Access) -> None:

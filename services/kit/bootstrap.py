@@ -38,12 +38,16 @@ from observability import names
 from observability.logs import start_logging
 from observability.metrics import MetricsPage, gauge
 from observability.telemetry import Telemetry, make_global, start_telemetry
+from services.kit.api_keys import CachedApiKeys
 from services.kit.call import current_call
 from services.kit.channel import open_channel
 from services.kit.clock import Clock, SystemClock
 from services.kit.errors import CandelaError
 from services.kit.identity import ServiceIdentity
 from services.kit.key_files import KeySetFile
+from services.kit.key_limits import MinuteLimits
+from services.kit.key_reports import KeyReports
+from services.kit.key_service import KeyServiceSource
 from services.kit.keys import MESH_KEY_SET, USER_KEY_SET
 from services.kit.pipeline.authentication import ApiKeys, Authenticator
 from services.kit.pipeline.core import Pipeline
@@ -77,7 +81,7 @@ class Mesh(Generic[S]):
     revocations: Revocations
     clock: Clock = field(default_factory=SystemClock)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    api_keys: ApiKeys | None = None  # set in compose by the service that can tell what a key stands for
+    api_keys: ApiKeys | None = None  # set in compose by the user service, which knows the keys; others ask it
 
     def channel(self, callee: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
         """Open a channel to another service by its name; see channel.py."""
@@ -104,8 +108,21 @@ async def running(
         gauge(names.REVOCATIONS_AGE).set_function(revocations.age_seconds)
         mesh = Mesh(settings, _identity(settings), telemetry, redis, revocations)
         bindings = await stack.enter_async_context(compose(mesh))
+        if mesh.api_keys is None:
+            mesh.api_keys = await stack.enter_async_context(_api_keys(mesh))
         pipeline = _pipeline(mesh, bindings)
         yield await stack.enter_async_context(serving(settings, bindings, pipeline, mesh.draining, cut_short))
+
+
+@asynccontextmanager
+async def _api_keys(mesh: Mesh[Any]) -> AsyncIterator[ApiKeys]:
+    """Let the user service say what API keys stand for; nothing is connected before the first key comes."""
+    async with mesh.channel("user") as users:
+        source = KeyServiceSource(users)
+        reports = KeyReports(source, mesh.clock)
+        async with reports.sending():
+            limits = MinuteLimits(mesh.redis, mesh.clock)
+            yield CachedApiKeys(source, mesh.revocations, limits, reports, mesh.clock)
 
 
 def _identity(settings: ServerSettings) -> ServiceIdentity:

@@ -14,7 +14,9 @@ DEFAULT_TENANT = "default"
 class Principal:
     """A verified identity: a user (through a session or an API key) or a service acting for one.
 
-    Empty strings mean "none". `permissions` are the six names of requirements.md that the role carries.
+    Empty strings mean "none". `permissions` are the six names of requirements.md that the role carries. `scopes` are
+    what an API key may be used for (names of the contract's ApiKeyScope), `requests_per_minute` is its own limit, 0 for
+    none.
     """
 
     tenant: str
@@ -24,6 +26,8 @@ class Principal:
     service: str = ""
     role: str = ""
     permissions: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    requests_per_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ def current_call() -> Call:
     if call is None:
         raise Internal("no call is being handled here")
     return call
+
+
+def call_or_none() -> Call | None:
+    """Return the call being handled in this context, None outside of one."""
+    return _current.get()
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Sessions and users whose tokens no longer hold, known to every process within a second.
+"""Sessions, API keys and users whose tokens no longer hold, known to every process within a second.
 
-The truth is in the user service's database; Redis carries it as one sorted set (member `s:<session>` or `u:<user>`,
-score = Unix seconds of the revocation), and every process keeps a copy in memory, so that checking costs no round trip.
-An entry matters as long as a token issued before it may live. A copy that has not been refreshed for too long answers
-nobody: refusing signed-in callers is better than admitting a thief.
+The truth is in the user service's database; Redis carries it as one sorted set (member `s:<session>`, `k:<key>` or
+`u:<user>`, score = Unix seconds of the revocation), and every process keeps a copy in memory, so that checking costs no
+round trip. An entry matters as long as a token issued before it may live. A copy that has not been refreshed for too
+long answers nobody: refusing signed-in callers is better than admitting a thief.
 """
 
 import asyncio
@@ -37,6 +37,11 @@ def user_member(user: str) -> str:
     return f"u:{user}"
 
 
+def key_member(key: str) -> str:
+    """Return the set's member for one API key."""
+    return f"k:{key}"
+
+
 class Revocations:
     """This process's copy of the revocations, and the way to add one."""
 
@@ -61,8 +66,7 @@ class Revocations:
         principal = verified.principal
         if principal.service:
             return
-        if not self.is_fresh():
-            raise Unavailable("sessions cannot be checked right now", retry_after=1.0)
+        self.check_fresh()
         if self._is_revoked(principal, verified.issued_at):
             raise Unauthenticated("the session was ended", reason="SESSION_REVOKED")
 
@@ -71,6 +75,19 @@ class Revocations:
             return True
         everything_before = self._revoked.get(user_member(principal.user))
         return everything_before is not None and issued_at <= everything_before
+
+    def check_fresh(self) -> None:
+        """Raise Unavailable when the copy is too old to tell what was revoked."""
+        if not self.is_fresh():
+            raise Unavailable("sessions cannot be checked right now", retry_after=1.0)
+
+    def ended(self, member: str) -> bool:
+        """Say whether a session or an API key was ended, by its member of the set."""
+        return member in self._revoked
+
+    def ended_at(self, user: str) -> float | None:
+        """Return until when a user's tokens were ended, in Unix seconds; None when none were lately."""
+        return self._revoked.get(user_member(user))
 
     def is_fresh(self) -> bool:
         """Say whether Redis was read recently enough to trust the copy."""

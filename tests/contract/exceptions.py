@@ -30,6 +30,7 @@ EXCEPTIONS = Exceptions(
         "candela.openai.v1.OpenAiService.GenerateImages": _OPENAI_BODY,
         "candela.openai.v1.OpenAiService.GetModel": _OPENAI_BODY,
         "candela.openai.v1.OpenAiService.GetModels": _OPENAI_BODY,
+        "candela.identity.v1.LookUpKeyRequest.digest": "a SHA-256",
         "candela.inference.v1.PixelImage.data": "raw pixels; size and layout stand beside them",
         "candela.payment.v1.CallbackService.ReceiveCallback": "the answer that each provider wants in its own form",
         "candela.recognition.v1.ExtractFormRequest.content": "an image or PDF, told by its first bytes",

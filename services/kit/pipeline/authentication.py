@@ -1,14 +1,16 @@
-"""Stage 3: who is calling. Only `authorization` says so; no other header is believed."""
+"""Stage 3: who is calling, and whether they may. Only `authorization` says who; no other header is believed."""
 
 from typing import Protocol
 
-from services.kit.access import Access, Level
+from services.kit.access import Access, Level, check
 from services.kit.call import Principal
-from services.kit.errors import Unauthenticated
+from services.kit.errors import PermissionDenied, Unauthenticated
+from services.kit.key_text import PREFIX
+from services.kit.pipeline.methods import MethodInfo
 from services.kit.revocation import Revocations
 from services.kit.tokens import TokenVerifier
 
-API_KEY_PREFIX = "ck_"
+API_KEY_PREFIX = PREFIX
 _SCHEME = "bearer "
 
 
@@ -17,6 +19,12 @@ class ApiKeys(Protocol):
 
     async def principal_of(self, key: str) -> Principal:
         """Return the key's principal; Unauthenticated when it is unknown, revoked or expired."""
+
+    async def count(self, caller: Principal) -> None:
+        """Count an admitted call of a key; ResourceExhausted (RATE_LIMITED) when it is one too many."""
+
+    def refused(self, caller: Principal, method: str, reason: str) -> None:
+        """Remember that a key was refused a method."""
 
 
 class Authenticator:
@@ -48,6 +56,19 @@ class Authenticator:
         if self._revocations is not None:
             self._revocations.check(verified)
         return verified.principal
+
+    async def admit(self, info: MethodInfo, principal: Principal | None) -> None:
+        """Refuse a caller whom the method is not open to, and a key that calls too often; see access.check."""
+        keys = self._api_keys
+        if keys is None or principal is None or not principal.api_key or principal.service:
+            check(info.access, principal, info.scope)
+            return
+        try:
+            check(info.access, principal, info.scope)
+        except PermissionDenied as error:
+            keys.refused(principal, info.name, error.reason)
+            raise
+        await keys.count(principal)
 
     async def _by_key(self, key: str) -> Principal:
         if self._api_keys is None:

@@ -52,7 +52,7 @@ class Pipeline:
     async def admit(self, info: MethodInfo, authorization: str, seen: Observation) -> Principal | None:
         """Return the verified caller, None where anyone may call; raises what refuses the caller."""
         principal = seen.principal = await self._authenticator.authenticate(info.access, authorization)
-        access.check(info.access, principal)
+        await self._authenticator.admit(info, principal)
         return principal
 
     async def perform(
@@ -102,7 +102,7 @@ class Pipeline:
         seen.principal = principal
         status = status_pb2.Status()
         try:
-            access.check(info.access, principal)
+            access.check(info.access, principal, info.scope)
             return await self.perform(
                 info, work, seen=seen, principal=principal, message=message, headers=headers, remaining=remaining
             )

@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 
 from candela.auth.v1 import access_pb2
 from services.kit.access import Access, Level
+from services.kit.scopes import scope_of
 
 _READ_ONLY = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 
@@ -30,7 +31,7 @@ class Terminal:
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """A method's facts. `access` None means that nobody may call it."""
+    """A method's facts. `access` None means that nobody may call it, an empty `scope` that no API key may."""
 
     path: str
     access: Access | None
@@ -42,6 +43,7 @@ class MethodInfo:
     terminal: Terminal | None = None
     service: str = ""
     method: str = ""
+    scope: str = ""
 
     @property
     def name(self) -> str:
@@ -76,7 +78,9 @@ class Methods:
             descriptor = descriptor_pool.Default().FindMethodByName(f"{service}.{method}")
         except KeyError:
             return MethodInfo(access=foreign, **base)
-        return MethodInfo(access=foreign or access_of(descriptor), **base, **_shape(descriptor))
+        shape = _shape(descriptor)
+        scope = scope_of(service, method, read_only=shape["read_only"])
+        return MethodInfo(access=foreign or access_of(descriptor), scope=scope, **base, **shape)
 
 
 def _shape(descriptor: MethodDescriptor) -> dict[str, Any]:

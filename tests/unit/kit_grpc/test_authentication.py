@@ -19,10 +19,19 @@ SIGNED_IN = Access(Level.AUTHENTICATED)
 class Keys:
     """An API key port that knows one key."""
 
+    def __init__(self) -> None:
+        self.refusals: list[tuple[str, str, str]] = []
+
     async def principal_of(self, key: str) -> Principal:
         if key != "ck_good":
             raise Unauthenticated("no such key")
         return Principal(tenant="default", user="u1", api_key="k1")
+
+    async def count(self, caller: Principal) -> None:
+        raise AssertionError("a refused call is not counted")
+
+    def refused(self, caller: Principal, method: str, reason: str) -> None:
+        self.refusals.append((caller.api_key, method, reason))
 
 
 @pytest.fixture
@@ -60,13 +69,13 @@ async def test_no_header_but_authorization_says_who_calls() -> None:
 
 
 async def test_api_keys_are_asked_for_where_there_is_someone_to_ask() -> None:
-    servicer = Echo()
-    async with running_server(binding(servicer), api_keys=Keys()) as server:
+    keys = Keys()
+    async with running_server(binding(Echo()), api_keys=keys) as server:
         stub = pb_grpc.EchoServiceStub(server.channel)
         good = await invoke(stub, "Unary", "x", metadata=bearer("ck_good"))
         bad = await invoke(stub, "Unary", "x", metadata=bearer("ck_bad"))
-    assert good.code is grpc.StatusCode.OK
-    assert servicer.calls[0].caller.api_key == "k1"
+    assert good.code is grpc.StatusCode.PERMISSION_DENIED  # known, and no scope names a method of the test's contract
+    assert keys.refusals == [("k1", "kit_testing.v1.EchoService/Unary", "PERMISSION_DENIED")]
     assert bad.code is grpc.StatusCode.UNAUTHENTICATED
 
 
