@@ -20,8 +20,11 @@ class UserSettings(ServerSettings):
 
     user_database_url: SecretStr | None = Field(
         None,
-        description="The user service's database: `postgresql+asyncpg://user:password@host/name` or "
-        "`sqlite+aiosqlite:///path`; `db/user.sqlite3` in the data folder if empty. May hold a password.",
+        description="The user service's database: `postgresql+asyncpg://user:password@host/name`, "
+        "`mysql+aiomysql://user:password@host/name` or `sqlite+aiosqlite:///path`; `db/user.sqlite3` in the data folder if empty. May hold a password.",
+    )
+    user_replica_url: SecretStr | None = Field(
+        None, description="A read-only replica of that database; what may be some seconds old is read there."
     )
     user_bcrypt_cost: int = Field(
         12, ge=4, le=16, description="Cost of password hashes; each step doubles their time (12: about 0.25 s)."
@@ -53,6 +56,7 @@ class UserSettings(ServerSettings):
     user_republish_seconds: Seconds = Field(
         1.0, description="How often recent revocations are put into Redis again, in seconds."
     )
+    user_api_keys: int = Field(100, ge=1, le=10_000, description="How many API keys one user may have at a time.")
     user_file_space_bytes: int = Field(
         10 * 1024 * MIB, ge=MIB, description="How many bytes the files and uploads of one user may take together."
     )

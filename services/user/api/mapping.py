@@ -19,6 +19,8 @@ _ROLES = {
     Role.ADMIN: user_pb2.ROLE_ADMIN,
 }
 _STATES = {State.ACTIVE: user_pb2.User.STATE_ACTIVE, State.SUSPENDED: user_pb2.User.STATE_SUSPENDED}
+ROLE_OF = {number: role for role, number in _ROLES.items()}
+STATE_OF = {number: state for state, number in _STATES.items()}
 
 
 def id_of(name: str) -> str:

@@ -83,8 +83,31 @@ class User:
         return self.username.lower()
 
     @property
+    def search_text(self) -> str:
+        """Return what `UserSearch.query` is looked for in, case-folded."""
+        return "\n".join(folded(part) for part in (self.email, self.phone, self.username, self.display_name))
+
+    @property
     def suspended(self) -> bool:
         return self.state is State.SUSPENDED
+
+
+@dataclass(frozen=True, slots=True)
+class UserSearch:
+    """Which accounts an admin looks for; empty strings and None mean any.
+
+    `query` is a part of an e-mail address, phone number, username or display name, in any case.
+    """
+
+    query: str = ""
+    role: Role | None = None
+    state: State | None = None
+    plan: str = ""
+
+    @property
+    def filters(self) -> str:
+        """Return the names of the filters that are set, without what they look for."""
+        return ",".join(name for name in ("query", "role", "state", "plan") if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,11 @@ class ProfileChange:
     display_name: str
     paths: tuple[str, ...]
     etag: str = ""
+
+
+def folded(text: str) -> str:
+    """Return a text in the form that is compared without regard to case."""
+    return text.casefold()
 
 
 def normal_email(text: str) -> str:

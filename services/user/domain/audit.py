@@ -12,7 +12,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 GENESIS = bytes(32)
-_FORMAT = "candela-audit-1"
+_FORMATS = {1: "candela-audit-1", 2: "candela-audit-2"}
+_FORMAT = 2  # of new entries; those of format 1 were sealed without method, resource, peer and trace
+SYSTEM = "system"
+"""The actor of what an operator did on the machine itself."""
 
 
 class Action(StrEnum):
@@ -29,6 +32,16 @@ class Action(StrEnum):
     SESSION_ENDED = "session.ended"
     REFRESH_REUSED = "refresh.reused"
     ACCESS_DENIED = "access.denied"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_UPDATED = "api_key.updated"
+    API_KEY_ENDED = "api_key.ended"
+    API_KEY_REFUSED = "api_key.refused"
+    USERS_LISTED = "users.listed"
+    USER_SUSPENDED = "user.suspended"
+    USER_REINSTATED = "user.reinstated"
+    USER_ROLE_SET = "user.role_set"
+    AUDIT_LISTED = "audit.listed"
+    AUDIT_VERIFIED = "audit.verified"
 
 
 class Outcome(StrEnum):
@@ -42,8 +55,9 @@ class Outcome(StrEnum):
 class Event:
     """Something worth remembering.
 
-    `actor` and `target` are subject ids, empty when unknown or nobody. `details` holds names and reasons, never
-    values of a profile, addresses or secrets.
+    `actor` and `target` are subject ids, empty when unknown or nobody (an actor may also be SYSTEM). `resource` is what
+    it was about beside them, such as `apiKeys/…`. `details` holds names and reasons, never values of a profile,
+    addresses or secrets. What is known of the call (method, peer, trace) is added where the entry is written.
     """
 
     tenant: str
@@ -54,6 +68,16 @@ class Event:
     target: str = ""
     session: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    resource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """The call that an entry is made by: its method, where it came from and its trace; empty when it was no call."""
+
+    method: str = ""
+    peer: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +95,28 @@ class Entry:
     details: str
     previous: bytes
     seal: bytes
+    method: str = ""
+    resource: str = ""
+    peer: str = ""
+    trace_id: str = ""
+    format: int = _FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which entries of a tenant are wanted; empty parts and None mean any.
+
+    `actor` and `target` are subjects, `method` a part of the method's name, the times a half-open span.
+    """
+
+    actor: str = ""
+    target: str = ""
+    resource: str = ""
+    action: str = ""
+    method: str = ""
+    outcome: Outcome | None = None
+    start: datetime | None = None
+    end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +139,8 @@ class Break:
 
 def seal_of(entry: Entry) -> bytes:
     """Return the SHA-256 over everything an entry says, its number and its predecessor's seal included."""
-    parts = [
-        _FORMAT,
+    parts: list[str | int] = [
+        _FORMATS.get(entry.format, f"unknown format {entry.format}"),
         entry.tenant,
         entry.seq,
         entry.time.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -106,11 +152,14 @@ def seal_of(entry: Entry) -> bytes:
         entry.details,
         entry.previous.hex(),
     ]
+    later = [entry.method, entry.resource, entry.peer, entry.trace_id]
+    if entry.format > 1 or any(later):  # an old entry has none of them, or somebody put it there
+        parts += later
     # A JSON array keeps the parts apart whatever they contain.
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode("ascii")).digest()
 
 
-def linked(head: Head, event: Event) -> Entry:
+def linked(head: Head, event: Event, made_by: Circumstances = Circumstances()) -> Entry:
     """Return the entry that continues the chain with `event`."""
     if event.tenant != head.tenant:
         raise ValueError("an event belongs to its own tenant's chain")
@@ -127,6 +176,10 @@ def linked(head: Head, event: Event) -> Entry:
         details=details,
         previous=head.seal,
         seal=b"",
+        method=made_by.method,
+        resource=event.resource,
+        peer=made_by.peer,
+        trace_id=made_by.trace_id,
     )
     return replace(entry, seal=seal_of(entry))
 
@@ -134,14 +187,21 @@ def linked(head: Head, event: Event) -> Entry:
 class Walk:
     """Re-walks one tenant's chain, entry by entry in the order of their numbers."""
 
-    def __init__(self, tenant: str) -> None:
+    def __init__(self, tenant: str, after: Head | None = None) -> None:
+        """Begin at the chain's beginning, or behind an entry that is taken as it is."""
         self._tenant = tenant
-        self._last = Head(tenant)
+        self._last = after or Head(tenant)
+        self._begin = self._last.seq
 
     @property
     def length(self) -> int:
         """Return how many entries held so far."""
-        return self._last.seq
+        return self._last.seq - self._begin
+
+    @property
+    def next(self) -> int:
+        """Return the number that the next entry must have."""
+        return self._last.seq + 1
 
     def step(self, entry: Entry) -> Break | None:
         """Check the next entry; None when it holds."""

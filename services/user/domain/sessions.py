@@ -31,10 +31,11 @@ class SessionRules:
 
 
 class Ended(Enum):
-    """Whose tokens a revocation ends."""
+    """Whose tokens, or which key, a revocation ends."""
 
     SESSION = "session"
     USER = "user"
+    API_KEY = "api_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class EndReason(Enum):
     LOGGED_OUT = "logged_out"
     TOKEN_REUSED = "token_reused"  # noqa: S105 - a reason, no secret
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason, no secret
+    USER_SUSPENDED = "user_suspended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`python -m services.user.main [migrate | verify-audit]`: without a word it serves.
+"""`python -m services.user.main [migrate | verify-audit | make-admin WHO]`: without a word it serves.
 
 Each command loads only what it needs: `migrate` runs before every start and has nothing to do most times.
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-_USAGE = "usage: python -m services.user.main [migrate | verify-audit]\n"
+_USAGE = "usage: python -m services.user.main [migrate | verify-audit | make-admin EMAIL-PHONE-OR-USERNAME]\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
         return _migrate()
     if arguments == ["verify-audit"]:
         return _verify_audit()
+    if len(arguments) == 2 and arguments[0] == "make-admin":
+        return _make_admin(arguments[1])
     sys.stderr.write(_USAGE)
     return 2
 
@@ -46,6 +48,13 @@ def _verify_audit() -> int:
     from services.user.settings import UserSettings  # noqa: PLC0415
 
     return verify_audit(UserSettings())
+
+
+def _make_admin(identifier: str) -> int:
+    from services.user.main.promote import promote  # noqa: PLC0415
+    from services.user.settings import UserSettings  # noqa: PLC0415
+
+    return promote(UserSettings(), identifier)
 
 
 if __name__ == "__main__":

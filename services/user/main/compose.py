@@ -8,14 +8,16 @@ from candela.user.v1.session_service_pb2_grpc import add_SessionServiceServicer_
 from candela.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from observability import names
 from observability.metrics import gauge
-from services.kit.background import repeating
+from services.kit.background import repeating, taking_turns
 from services.kit.bootstrap import Binding, Mesh, StartError
 from services.kit.database import Database
 from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
 from services.kit.key_files import KeySetFile
 from services.kit.keys import USER_KEY, USER_KEY_SET, SigningKey
+from services.kit.locks import Locks
 from services.kit.paging import PageTokens
+from services.kit.replica import replica_of
 from services.kit.secrets import Envelope, derived_key
 from services.kit.uow_sql import SqlUnits
 from services.user.api.erasures import ErasureApi
@@ -55,7 +57,8 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
         gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
         hasher = BcryptHasher(settings.user_bcrypt_cost, settings.user_hash_threads, settings.user_hash_waiting)
         stack.callback(hasher.close)
-        units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock, Envelope([envelope_key])))
+        replica = await stack.enter_async_context(replica_of(settings.user_replica_url, "user", mesh.redis, clock))
+        units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock, Envelope([envelope_key])), replica)
         outside = Outside(
             units=units,
             clock=clock,
@@ -68,7 +71,7 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
             key_secrets=RandomKeySecrets(),
         )
         upkeep = Upkeep(outside, settings.session_rules, settings.throttle_rules, ActiveUsersGauge())
-        await stack.enter_async_context(_in_background(settings, upkeep, units))
+        await stack.enter_async_context(_in_background(settings, upkeep, units, Locks(mesh.redis)))
         memory = RedisMemoryGauge(mesh.redis)
         await stack.enter_async_context(repeating("measure Redis", _COUNT_SECONDS, memory.measure))
         page_tokens = PageTokens(derived_key(envelope_key, "page tokens"))
@@ -96,7 +99,9 @@ def _keys(settings: UserSettings) -> tuple[SigningKey, bytes]:
 
 
 @asynccontextmanager
-async def _in_background(settings: UserSettings, upkeep: Upkeep, units: SqlUnits[SqlUserTx]) -> AsyncIterator[None]:
+async def _in_background(
+    settings: UserSettings, upkeep: Upkeep, units: SqlUnits[SqlUserTx], locks: Locks
+) -> AsyncIterator[None]:
     async def sweep() -> None:
         await upkeep.sweep()
         await units.sweep()
@@ -104,6 +109,6 @@ async def _in_background(settings: UserSettings, upkeep: Upkeep, units: SqlUnits
     async with (
         repeating("republish revocations", settings.user_republish_seconds, upkeep.republish),
         repeating("count active users", _COUNT_SECONDS, upkeep.count_active),
-        repeating("sweep", _SWEEP_SECONDS, sweep),
+        repeating("sweep", _SWEEP_SECONDS, taking_turns(locks, "user sweep", 0.9 * _SWEEP_SECONDS, sweep)),
     ):
         yield

@@ -1,6 +1,6 @@
 """What the user service needs from outside: its database, a password hasher, a token signer, a way to revoke."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,11 +8,12 @@ from typing import Protocol
 from services.kit.call import Call
 from services.kit.paging import Page, PageRequest
 from services.kit.uow import Tx
-from services.user.domain.accounts import Identifier, User
-from services.user.domain.audit import Entry, Event, Head
+from services.user.domain.accounts import Identifier, User, UserSearch
+from services.user.domain.audit import Entry, Event, Head, Search
 from services.user.domain.erasures import Erasure
 from services.user.domain.sessions import EndReason, RefreshToken, Revocation, Session
 from services.user.domain.throttling import Throttle
+from services.user.ports.api_keys import ApiKeys
 from services.user.ports.files import FileRows, Strays, UploadRows
 
 
@@ -34,6 +35,18 @@ class Users(Protocol):
     async def delete(self, tenant: str, user: str) -> None:
         """Remove an account."""
 
+    async def search(self, tenant: str, wanted: UserSearch, page: PageRequest) -> Page[User]:
+        """Return a page of a tenant's accounts, the newest first.
+
+        Looks at a bounded number of accounts: a page may hold fewer than asked for, with more behind it.
+        """
+
+    async def lock_admins(self, tenant: str) -> list[str]:
+        """Return the ids of a tenant's active admins; nobody else changes one of them in this transaction.
+
+        Lock these before any other account: two calls that lock them in another order would wait for each other.
+        """
+
 
 class Subjects(Protocol):
     """Which opaque subject of the audit log is which user. Erasing a row makes a person's entries anonymous."""
@@ -46,6 +59,9 @@ class Subjects(Protocol):
 
     async def erase(self, tenant: str, user: str) -> None:
         """Forget a user's subject."""
+
+    async def users_of(self, tenant: str, subjects: Collection[str]) -> dict[str, str]:
+        """Return the users behind some subjects, those that are still known."""
 
 
 class Sessions(Protocol):
@@ -130,8 +146,17 @@ class AuditTrail(Protocol):
     async def append(self, event: Event) -> Entry:
         """Seal an event into its tenant's chain; other appenders of the tenant wait until this transaction ends."""
 
-    def walk(self, tenant: str) -> AsyncIterator[Entry]:
-        """Return a tenant's entries in the order of their numbers. DataLoss for a row that cannot even be read."""
+    def walk(self, tenant: str, after: int | None = None) -> AsyncIterator[Entry]:
+        """Return a tenant's entries, or those behind a number, in order. DataLoss for a row that cannot be read."""
+
+    async def search(self, tenant: str, wanted: Search, page: PageRequest) -> Page[Entry]:
+        """Return a page of a tenant's entries, the newest first; the cursor's id is the entry's number.
+
+        Looks at a bounded number of entries: a page may hold fewer than asked for, with more behind it.
+        """
+
+    async def first_since(self, tenant: str, time: datetime) -> Entry | None:
+        """Return a tenant's first entry from a time on, None when there is none."""
 
     async def head(self, tenant: str) -> Head | None:
         """Return the end of a tenant's chain, None without entries."""
@@ -149,6 +174,8 @@ class UserTx(Tx, Protocol):
     def subjects(self) -> Subjects: ...
     @property
     def sessions(self) -> Sessions: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
     @property
     def throttles(self) -> Throttles: ...
     @property

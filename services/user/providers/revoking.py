@@ -10,19 +10,22 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.kit.errors import Unavailable
-from services.kit.revocation import KEY, Revocations, session_member, user_member
+from services.kit.revocation import KEY, Revocations, key_member, session_member, user_member
 from services.user.domain.sessions import Ended, Revocation
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 1.0  # a call has committed already; its answer does not wait longer for Redis
 _BATCH = 1000
+_MEMBERS = {Ended.SESSION: session_member, Ended.USER: user_member, Ended.API_KEY: key_member}
 
 
 class RedisRevoker:
     """Publishes through the kit's Revocations, so that this very process refuses the tokens at once."""
 
-    def __init__(self, redis: "Redis", revocations: Revocations) -> None:
+    def __init__(self, redis: "Redis", revocations: Revocations, *, quiet: bool = False) -> None:
+        """Publish through `revocations`; `quiet` for a command whose mesh may well be down."""
         self._redis = redis
+        self._level = logging.DEBUG if quiet else logging.WARNING
         self._revocations = revocations
         self._reachable = True
 
@@ -35,7 +38,7 @@ class RedisRevoker:
                 for time, members in by_time.items():
                     await self._revocations.revoke(*members, at=time)
         except (Unavailable, TimeoutError) as error:
-            _LOG.warning("%d revocations wait for Redis: %s", len(revocations), error or "no answer")
+            _LOG.log(self._level, "%d revocations wait for Redis: %s", len(revocations), error or "no answer")
             return False
         return True
 
@@ -59,4 +62,4 @@ class RedisRevoker:
 
 
 def _member(revocation: Revocation) -> str:
-    return user_member(revocation.id) if revocation.kind is Ended.USER else session_member(revocation.id)
+    return _MEMBERS[revocation.kind](revocation.id)

@@ -1,4 +1,4 @@
-"""Access tokens signed with the user key, its public keys, and fresh refresh tokens."""
+"""Access tokens signed with the user key, its public keys, fresh refresh tokens and API keys."""
 
 import secrets
 from collections.abc import Sequence
@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from services.kit.call import Principal
 from services.kit.clock import Clock
 from services.kit.key_files import KeySetFile
+from services.kit.key_text import SECRET_BYTES, SHOWN_CHARACTERS, digest_of, key_text
 from services.kit.keys import SigningKey, key_set
 from services.kit.tokens import sign_user_token
 from services.user.domain.accounts import User
 from services.user.domain.sessions import Session
 from services.user.ports import AccessToken, PublicKey
+from services.user.ports.api_keys import KeySecret
 
 _REFRESH_TOKEN_BYTES = 32
 
@@ -34,6 +36,14 @@ class SignedAccessTokens:
         # The signing key first, and always: a token must never name a key that is not published.
         keys = {self._key.kid: self._key.public} | self._published.keys()
         return [PublicKey(kid=entry["kid"], x=entry["x"]) for entry in key_set(keys.values())["keys"]]
+
+
+class RandomKeySecrets:
+    """API keys of 256 random bits."""
+
+    def new(self) -> KeySecret:
+        text = key_text(secrets.token_bytes(SECRET_BYTES))
+        return KeySecret(text, digest_of(text), text[:SHOWN_CHARACTERS])
 
 
 class RandomRefreshSecrets:

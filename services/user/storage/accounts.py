@@ -1,17 +1,19 @@
 """Accounts and audit subjects in SQL."""
 
-from typing import Any
+from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import Insert, Update
 
 from services.kit.database import for_update
 from services.kit.database_errors import unique_violation
-from services.user.domain.accounts import Identifier, IdentifierKind, Role, State, User, taken
+from services.kit.paging import Page, PageRequest
+from services.user.domain.accounts import Identifier, IdentifierKind, Role, State, User, UserSearch, taken
 from services.user.storage.tables import SUBJECTS, USERS
+from services.user.storage.user_rows import row_of, user_of
+from services.user.storage.user_search import search_users
 
 _FIELD_OF_COLUMN = {"email": "email", "phone": "phone", "username_key": "username"}
 _COLUMN_OF_KIND = {
@@ -29,7 +31,7 @@ class SqlUsers:
 
     async def add(self, user: User) -> None:
         await self._write(
-            insert(USERS).values(tenant=user.tenant, id=user.id, created_at=user.create_time, **_row(user))
+            insert(USERS).values(tenant=user.tenant, id=user.id, created_at=user.create_time, **row_of(user))
         )
 
     async def get(self, tenant: str, user: str, *, lock: bool = False) -> User | None:
@@ -40,15 +42,24 @@ class SqlUsers:
         return await self._one(and_(USERS.c.tenant == tenant, column == identifier.value))
 
     async def update(self, user: User) -> None:
-        await self._write(update(USERS).where(_is(user.tenant, user.id)).values(**_row(user)))
+        await self._write(update(USERS).where(_is(user.tenant, user.id)).values(**row_of(user)))
 
     async def delete(self, tenant: str, user: str) -> None:
         await self._session.execute(delete(USERS).where(_is(tenant, user)))
 
+    async def search(self, tenant: str, wanted: UserSearch, page: PageRequest) -> Page[User]:
+        return await search_users(self._session, tenant, wanted, page)
+
+    async def lock_admins(self, tenant: str) -> list[str]:
+        admins = and_(USERS.c.tenant == tenant, USERS.c.role == Role.ADMIN.value, USERS.c.state == State.ACTIVE.value)
+        # In one order for everybody; a row that changed while this waited for it is judged by what it says then.
+        locked = for_update(select(USERS.c.id).where(admins).order_by(USERS.c.id))
+        return list((await self._session.execute(locked)).scalars())
+
     async def _one(self, condition: ColumnElement[bool], *, lock: bool = False) -> User | None:
         statement = select(USERS).where(condition)
         row = (await self._session.execute(for_update(statement) if lock else statement)).mappings().one_or_none()
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def _write(self, statement: Insert | Update) -> None:
         try:
@@ -64,44 +75,6 @@ def _is(tenant: str, user: str) -> ColumnElement[bool]:
     return and_(USERS.c.tenant == tenant, USERS.c.id == user)
 
 
-def _row(user: User) -> dict[str, Any]:
-    return {
-        "email": user.email or None,
-        "phone": user.phone or None,
-        "username": user.username or None,
-        "username_key": user.username_key or None,
-        "display_name": user.display_name,
-        "password_hash": user.password_hash,
-        "role": user.role.value,
-        "plan": user.plan,
-        "state": user.state.value,
-        "email_verified": user.email_verified,
-        "phone_verified": user.phone_verified,
-        "updated_at": user.update_time,
-        "revision": user.revision,
-    }
-
-
-def _user(row: RowMapping) -> User:
-    return User(
-        tenant=row["tenant"],
-        id=row["id"],
-        email=row["email"] or "",
-        phone=row["phone"] or "",
-        username=row["username"] or "",
-        display_name=row["display_name"],
-        password_hash=row["password_hash"],
-        role=Role(row["role"]),
-        plan=row["plan"],
-        state=State(row["state"]),
-        email_verified=row["email_verified"],
-        phone_verified=row["phone_verified"],
-        create_time=row["created_at"],
-        update_time=row["updated_at"],
-        revision=row["revision"],
-    )
-
-
 class SqlSubjects:
     """Which subject of the audit log is which user."""
 
@@ -114,6 +87,13 @@ class SqlSubjects:
     async def of(self, tenant: str, user: str) -> str:
         statement = select(SUBJECTS.c.subject).where(SUBJECTS.c.tenant == tenant, SUBJECTS.c.user_id == user)
         return (await self._session.execute(statement)).scalar_one_or_none() or ""
+
+    async def users_of(self, tenant: str, subjects: Collection[str]) -> dict[str, str]:
+        if not subjects:
+            return {}
+        known = and_(SUBJECTS.c.tenant == tenant, SUBJECTS.c.subject.in_(sorted(subjects)))
+        rows = await self._session.execute(select(SUBJECTS.c.subject, SUBJECTS.c.user_id).where(known))
+        return dict(rows.tuples().all())
 
     async def erase(self, tenant: str, user: str) -> None:
         await self._session.execute(delete(SUBJECTS).where(SUBJECTS.c.tenant == tenant, SUBJECTS.c.user_id == user))

@@ -105,4 +105,6 @@ def _entry(row: RowMapping) -> Entry:
     entry = Entry(**row)
     if not all(isinstance(part, bytes) for part in (entry.previous, entry.seal)):
         raise TypeError("a seal is bytes")
+    if not isinstance(entry.format, int):
+        raise TypeError("a format is a number")
     return entry

@@ -2,6 +2,7 @@
 
 from services.kit.uow_sql import Scope, SqlTx
 from services.user.storage.accounts import SqlSubjects, SqlUsers
+from services.user.storage.api_keys import SqlApiKeys
 from services.user.storage.audit import SqlAuditTrail
 from services.user.storage.erasures import SqlErasureLog
 from services.user.storage.files import SqlFiles
@@ -18,6 +19,7 @@ class SqlUserTx(SqlTx):
         self.users = SqlUsers(scope.session)
         self.subjects = SqlSubjects(scope.session)
         self.sessions = SqlSessions(scope.session)
+        self.api_keys = SqlApiKeys(scope.session)
         self.throttles = SqlThrottles(scope.session)
         self.revocations = SqlRevocationLog(scope.session)
         self.erasures = SqlErasureLog(scope.session)

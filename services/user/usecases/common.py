@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.kit.call import Call, Principal
 from services.kit.clock import Clock
@@ -20,6 +21,7 @@ from services.user.ports import (
     Revoker,
     UserTx,
 )
+from services.user.ports.api_keys import KeySecrets
 
 ME = "me"
 
@@ -36,6 +38,18 @@ class Outside:
     refresh_secrets: RefreshSecrets
     revoker: Revoker
     blinder: Blinder
+    key_secrets: KeySecrets
+
+
+class Operated(Protocol):
+    """The part of Outside that a command on the machine itself has."""
+
+    @property
+    def units(self) -> Units[UserTx]: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def revoker(self) -> Revoker: ...
 
 
 class _NotDoneYet(Exception):

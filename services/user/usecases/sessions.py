@@ -100,12 +100,14 @@ class SignIn:
 
     async def _refresh(self, tx: UserTx, digest: bytes, now: datetime) -> Grant | _Refusal:
         found = await tx.sessions.token(digest)
-        session = await tx.sessions.get(found.tenant, found.session, lock=True) if found else None
+        session = await tx.sessions.get(found.tenant, found.session) if found else None
+        # The account first, as everywhere, and locked: a role or a state that is being changed is waited for.
+        user = await tx.users.get(session.tenant, session.user, lock=True) if session else None
+        session = await tx.sessions.get(session.tenant, session.id, lock=True) if session else None
         token = await tx.sessions.token(digest)  # again: who held the lock before may have used it
         if session is None or token is None:
             return _Refusal(Verdict.UNKNOWN)
         verdict = sessions.judge(session, token, now, self._rules)
-        user = await tx.users.get(session.tenant, session.user)
         if verdict is Verdict.REUSED:
             return _Refusal(verdict, (await self._stolen(tx, session, now),))
         if verdict not in (Verdict.ROTATE, Verdict.REPEAT) or user is None or user.suspended:

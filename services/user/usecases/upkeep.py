@@ -11,6 +11,7 @@ from services.user.usecases.common import Outside
 # An access token issued just before its revocation lives 15 minutes; the rest is room for clocks that differ.
 REVOCATIONS_MATTER = timedelta(minutes=20)
 _ACTIVE_WITHIN = timedelta(hours=24)
+_ENDED_KEYS_KEPT = timedelta(days=30)  # so long the audit log is told when an ended key is tried
 _EXPIRED_KEPT = timedelta(days=1)  # so long an expired refresh token is told so, later it is unknown
 
 
@@ -21,6 +22,7 @@ class Swept:
     throttles: int
     sessions: int
     revocations: int
+    api_keys: int
 
 
 class Upkeep:
@@ -45,7 +47,7 @@ class Upkeep:
     async def count_active(self) -> int:
         """Show how many users have a living session that was refreshed within 24 hours, and return it."""
         now = self._outside.clock.now()
-        async with self._outside.units.read() as tx:
+        async with self._outside.units.read(may_lag=True) as tx:
             count = await tx.sessions.count_active_users(now - _ACTIVE_WITHIN, now)
         self._gauge.show(count)
         return count
@@ -63,4 +65,5 @@ class Upkeep:
                     now - _EXPIRED_KEPT, now - _EXPIRED_KEPT - self._sessions.refresh_life
                 ),
                 revocations=await tx.revocations.sweep(now - 2 * REVOCATIONS_MATTER),
+                api_keys=await tx.api_keys.sweep(now - _ENDED_KEYS_KEPT),
             )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, literal_column, text, update
 
-from services.user.domain.audit import Action, Break, Entry, Event, Head, Outcome, Walk, linked, seal_of
+from services.user.domain.audit import Action, Break, Circumstances, Entry, Event, Head, Outcome, Walk, linked, seal_of
 from services.user.storage.tables import AUDIT_ENTRIES
 from tests.unit.user.world import World
 
@@ -27,20 +27,22 @@ events = st.builds(
     target=ids,
     session=ids,
     details=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+    resource=ids,
 )
+circumstances = st.builds(Circumstances, method=ids, peer=ids, trace_id=ids)
 
 
-def _chain(found: list[Event], tenant: str = "t") -> tuple[list[Entry], Head]:
+def _chain(found: list[tuple[Event, Circumstances]], tenant: str = "t") -> tuple[list[Entry], Head]:
     """Return the chain that the events make."""
     entries: list[Entry] = []
     head = Head(tenant)
-    for event in found:
-        entries.append(linked(head, event))
+    for event, made_by in found:
+        entries.append(linked(head, event, made_by))
         head = Head(tenant, entries[-1].seq, entries[-1].seal)
     return entries, head
 
 
-chains = st.lists(events, min_size=1, max_size=8).map(_chain)
+chains = st.lists(st.tuples(events, circumstances), min_size=1, max_size=8).map(_chain)
 
 
 def verify(entries: list[Entry], head: Head | None, tenant: str = "t") -> Break | None:
@@ -63,6 +65,11 @@ CHANGES: dict[str, Callable[[Entry], Any]] = {
     "seal": lambda entry: entry.seal[:-1] + bytes([entry.seal[-1] ^ 1]),
     "seq": lambda entry: entry.seq + 1,
     "tenant": lambda entry: entry.tenant + "x",
+    "method": lambda entry: entry.method + "x",
+    "resource": lambda entry: entry.resource + "x",
+    "peer": lambda entry: entry.peer + "x",
+    "trace_id": lambda entry: entry.trace_id + "x",
+    "format": lambda entry: entry.format - 1,
 }
 
 
@@ -88,6 +95,14 @@ def test_changing_anything_of_any_entry_is_found(
     broken = verify(entries, head)
     assert broken is not None
     assert broken.seq == at + 1  # the first broken link is the one that was touched
+
+
+def test_entries_of_before_the_circumstances_were_kept_hold_as_they_are() -> None:
+    old = Entry("t", 1, T0, "user.updated", "allowed", "a", "a", "s", "{}", bytes(32), b"", format=1)
+    # Sealed by the version of then, over the parts of then.
+    sealed = replace(old, seal=bytes.fromhex("65f286f491e80f7e07223cd72fe2d82de84ac3c409470e731d130d673d1ebe70"))
+    assert verify([sealed], Head("t", 1, sealed.seal)) is None
+    assert verify([replace(sealed, resource="x")], Head("t", 1, sealed.seal)) is not None
 
 
 @given(chains, st.data())

@@ -18,6 +18,7 @@ from services.kit.idempotency import Replies
 from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
 from services.kit.paging import Page, PageRequest
+from services.kit.secrets import Envelope
 from services.kit.uow_sql import SqlUnits
 from services.user.api.mapping import nothing, user_message
 from services.user.domain.accounts import ProfileChange, Registration, User
@@ -27,13 +28,17 @@ from services.user.domain.throttling import ThrottleRules
 from services.user.ports import AccessToken, PublicKey
 from services.user.providers.blinding import KeyedBlinder
 from services.user.providers.passwords import BcryptHasher
-from services.user.providers.tokens import RandomRefreshSecrets
+from services.user.providers.tokens import RandomKeySecrets, RandomRefreshSecrets
 from services.user.storage.tables import CLAIMS, metadata
 from services.user.storage.transaction import SqlUserTx
 from services.user.usecases.accounts import Accounts
+from services.user.usecases.administration import Administration
+from services.user.usecases.api_keys import OwnKeys
 from services.user.usecases.attempts import Attempts
+from services.user.usecases.audit_log import AuditLog
 from services.user.usecases.auditing import ChainReport, verify_chains
 from services.user.usecases.common import Outside
+from services.user.usecases.key_checks import KeyChecks
 from services.user.usecases.passwords import Passwords
 from services.user.usecases.sessions import Grant, SignIn
 from services.user.usecases.upkeep import Upkeep
@@ -41,6 +46,7 @@ from services.user.usecases.upkeep import Upkeep
 PASSWORD = "correct horse battery staple"
 CHEAPEST_COST = 4
 SESSION_RULES, THROTTLE_RULES = SessionRules(), ThrottleRules()
+MOST_KEYS = 5
 _numbers = itertools.count(1)
 
 
@@ -103,6 +109,10 @@ class World:
     passwords: Passwords
     sign_in: SignIn
     upkeep: Upkeep
+    keys: OwnKeys
+    checks: KeyChecks
+    administration: Administration
+    log: AuditLog
     replies: Replies = field(default_factory=Replies)
 
     def close(self) -> None:
@@ -170,7 +180,7 @@ async def new_world(
         await (await session.connection()).run_sync(metadata.create_all)
         await session.commit()
     clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
-    units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock))
+    units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock, Envelope([b"e" * 32])))
     hasher, revoker, gauge = BcryptHasher(CHEAPEST_COST, threads=2), RecordingRevoker(), Shown()
     outside = Outside(
         units=units,
@@ -181,6 +191,7 @@ async def new_world(
         refresh_secrets=RandomRefreshSecrets(),
         revoker=revoker,
         blinder=KeyedBlinder(b"k" * 32),
+        key_secrets=RandomKeySecrets(),
     )
     attempts = Attempts(outside, throttles)
     return World(
@@ -196,6 +207,10 @@ async def new_world(
         passwords=Passwords(outside, attempts),
         sign_in=SignIn(outside, attempts, sessions),
         upkeep=Upkeep(outside, sessions, throttles, gauge),
+        keys=OwnKeys(outside, MOST_KEYS),
+        checks=KeyChecks(outside),
+        administration=Administration(outside),
+        log=AuditLog(outside),
     )
 
 
