@@ -71,8 +71,12 @@ class Units(Protocol[TxT_co]):
         held a secret and is gone. Unavailable when the database is away or overrun.
         """
 
-    def read(self) -> AbstractAsyncContextManager[TxT_co]:
-        """Open a transaction that sees one snapshot and cannot write."""
+    def read(self, call: Call | None = None, *, may_lag: bool = False) -> AbstractAsyncContextManager[TxT_co]:
+        """Open a transaction that sees one snapshot and cannot write.
+
+        With `may_lag` it may be the snapshot of a replica, some seconds old, unless the caller of `call` wrote just
+        now. Never for what decides a write, and never for who somebody is and what they may.
+        """
 
     async def check_replay(self, call: Call) -> None:
         """Raise what `write` would raise for a request id that was answered before; do nothing for a new one.

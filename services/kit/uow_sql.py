@@ -3,19 +3,20 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.kit.call import Call
+from services.kit.call import Call, call_or_none
 from services.kit.database import Database
 from services.kit.database_errors import SerializationConflict, reaching_database, translated
-from services.kit.errors import Internal
+from services.kit.errors import Internal, Unavailable
 from services.kit.idempotency import encoder
 from services.kit.idempotency_sql import Claim, Claims, Swept
+from services.kit.replica import Replica
 
 TxT = TypeVar("TxT", bound="SqlTx")
 ResultT = TypeVar("ResultT")
@@ -57,11 +58,21 @@ class SqlTx:
 class SqlUnits(Generic[TxT]):
     """The units of work of one service; one instance per process and database."""
 
-    def __init__(self, database: Database, make: Callable[[Scope], TxT], claims: Claims | None = None) -> None:
-        """Make transactions with `make` (the service's SqlTx class). Without `claims` request ids are refused."""
+    def __init__(
+        self,
+        database: Database,
+        make: Callable[[Scope], TxT],
+        claims: Claims | None = None,
+        replica: Replica | None = None,
+    ) -> None:
+        """Make transactions with `make` (the service's SqlTx class). Without `claims` request ids are refused.
+
+        Reads that may lag go to `replica`.
+        """
         self._database = database
         self._make = make
         self._claims = claims
+        self._replica = replica
         self._working: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
@@ -73,10 +84,15 @@ class SqlUnits(Generic[TxT]):
             yield self._make(scope)
             await self._keep_reply(scope)
             await session.commit()
+        if self._replica is not None:
+            await self._replica.wrote(call or call_or_none())
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[TxT]:
-        async with self._alone(), self._transaction(self._database.read_session()) as session:
+    async def read(self, call: Call | None = None, *, may_lag: bool = False) -> AsyncIterator[TxT]:
+        async with self._alone(), AsyncExitStack() as stack:
+            session = await self._lagging(stack, call) if may_lag else None
+            if session is None:
+                session = await stack.enter_async_context(self._transaction(self._database.read_session()))
             yield self._make(Scope(session))
 
     async def check_replay(self, call: Call) -> None:
@@ -104,6 +120,17 @@ class SqlUnits(Generic[TxT]):
             swept = await self._claims.sweep(session)
             await session.commit()
             return swept
+
+    async def _lagging(self, stack: AsyncExitStack, call: Call | None) -> AsyncSession | None:
+        """Return a transaction on the replica; None when there is none, it is away or may not serve this caller."""
+        replica = self._replica
+        if replica is None or not await replica.may_serve(call or call_or_none()):
+            return None
+        try:
+            return await stack.enter_async_context(self._transaction(replica.database.read_session()))
+        except Unavailable:
+            replica.failed()
+            return None
 
     async def _claimed(self, session: AsyncSession, call: Call) -> Claim | None:
         if self._claims is None:

@@ -15,6 +15,9 @@ class RecognitionSettings(ServerSettings):
     recognition_database_url: SecretStr | None = Field(
         None, description="The history's database; `db/recognition.sqlite3` in the data folder if empty."
     )
+    recognition_replica_url: SecretStr | None = Field(
+        None, description="A read-only replica of that database; people's reads of their history go there."
+    )
     recognition_concurrency: int = Field(
         4, ge=1, le=256, description="How many documents are worked on at once; others wait."
     )

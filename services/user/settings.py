@@ -21,7 +21,8 @@ class UserSettings(ServerSettings):
     user_database_url: SecretStr | None = Field(
         None,
         description="The user service's database: `postgresql+asyncpg://user:password@host/name`, "
-        "`mysql+aiomysql://user:password@host/name` or `sqlite+aiosqlite:///path`; `db/user.sqlite3` in the data folder if empty. May hold a password.",
+        "`mysql+aiomysql://user:password@host/name` or `sqlite+aiosqlite:///path`; `db/user.sqlite3` in the data "
+        "folder if empty. May hold a password.",
     )
     user_replica_url: SecretStr | None = Field(
         None, description="A read-only replica of that database; what may be some seconds old is read there."

@@ -17,6 +17,7 @@ from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
 from services.kit.locks import Locks
 from services.kit.paging import PageTokens
+from services.kit.replica import replica_of
 from services.kit.secrets import derived_key
 from services.kit.uow_sql import SqlUnits
 from services.recognition.api.servicer import RecognitionServicer
@@ -42,7 +43,9 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
         gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
-        units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock))
+        copy = replica_of(settings.recognition_replica_url, "recognition", mesh.redis, mesh.clock)
+        replica = await stack.enter_async_context(copy)
+        units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock), replica)
         sweep = taking_turns(Locks(mesh.redis), "recognition sweep", 0.9 * _SWEEP_SECONDS, units.sweep)
         await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, sweep))
         users = await stack.enter_async_context(mesh.channel("user"))

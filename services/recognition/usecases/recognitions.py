@@ -117,13 +117,13 @@ class Recognitions:
     async def list_recognitions(self, call: Call, wanted: PageRequest) -> PageOf[Recognition]:
         """Return one page of the caller's recognitions without their documents, the newest first."""
         caller = call.caller
-        async with self._units.read() as tx:
+        async with self._units.read(call, may_lag=True) as tx:
             return await tx.history.page(caller.tenant, caller.user, wanted)
 
     async def get_recognition(self, call: Call, recognition_id: str, *, full: bool) -> Recognition:
         """Return one of the caller's recognitions; NotFound when there is none of that id."""
         caller = call.caller
-        async with self._units.read() as tx:
+        async with self._units.read(call, may_lag=True) as tx:
             found = await tx.history.get(caller.tenant, caller.user, recognition_id, full=full)
         if found is None:
             raise _not_found(recognition_id)
