@@ -142,7 +142,8 @@ class Reader:
 
     def _single(self, one: FieldDescriptor) -> str:
         if one.message_type is not None:
-            return _WELL_KNOWN.get(one.message_type.full_name) or self.type_of(one.message_type)
+            known = _WELL_KNOWN.get(one.message_type.full_name)
+            return known or f"{self.type_of(one.message_type)} | Mapping[str, Any]"
         if one.enum_type is not None:
             return f"{self.type_of(one.enum_type)}.ValueType | str"
         if one.type == FieldDescriptor.TYPE_BYTES:

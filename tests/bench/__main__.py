@@ -35,6 +35,7 @@ _BENCHES = {
     "recovery": "tests.bench.recovery",
     "pipeline": "tests.bench.pipeline_cost",
     "writes": "tests.bench.writes",
+    "client": "tests.bench.client_start",
 }
 # Installs a virtual environment: too slow for every run.
 _ONLY_WHEN_NAMED = frozenset({"start-first"})

@@ -11,6 +11,7 @@ import pytest
 
 import candela
 from tests.unit.client.fake_candela import PASSWORD, World, serve
+from tests.unit.client.fake_work import Work
 
 
 class Driver:
@@ -40,6 +41,14 @@ class Driver:
 
     def __exit__(self, *error: Any) -> None:
         self._run(self._target.__aexit__(*error))
+
+    def in_loop(self, work: Callable[[], Any]) -> Any:
+        """Calls something in the event loop."""
+
+        async def called() -> Any:
+            return work()
+
+        return self._run(called())
 
     def _settle(self, value: Any) -> Any:
         return self._run(value) if inspect.isawaitable(value) else value
@@ -85,9 +94,14 @@ def pauses() -> Pauses:
 
 
 @pytest.fixture
-def endpoint(world: World) -> Iterator[str]:
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+def endpoint(world: World, work: Work) -> Iterator[str]:
     with ThreadPoolExecutor(32) as pool:
-        server, address = serve(world, pool)
+        server, address = serve(world, pool, work.services(world))
         yield address
         server.stop(None).wait(10)
 

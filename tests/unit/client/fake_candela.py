@@ -7,7 +7,7 @@ make a repeat return the first answer, pages.
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
@@ -18,7 +18,6 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from candela.recognition.v1 import (
-    recognition_job_service_pb2,
     recognition_pb2,
     recognition_service_pb2,
     recognition_service_pb2_grpc,
@@ -263,36 +262,6 @@ class Recognitions(recognition_service_pb2_grpc.RecognitionServiceServicer):
         return self.world.handle("DeleteRecognition", request, context, work)
 
 
-class Jobs:
-    """A finite stream: three events of progress, then as the job's name says."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def WatchRecognitionJob(
-        self, request: recognition_job_service_pb2.WatchRecognitionJobRequest, context: Context
-    ) -> Iterator[recognition_job_service_pb2.RecognitionJobEvent]:
-        self.world.handle("WatchRecognitionJob", request, context, Empty)
-        for seq in range(1, 4):
-            event = recognition_job_service_pb2.RecognitionJobEvent(seq=seq)
-            event.progress.progress = seq / 4
-            yield event
-        end = recognition_job_service_pb2.RecognitionJobEvent(seq=4)
-        match request.name:
-            case "recognitionJobs/good":
-                end.completed.recognition_job.recognition = "recognitions/7"
-                yield end
-            case "recognitionJobs/bad":
-                end.error.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-                end.error.message = "no picture"
-                end.error.details.add().Pack(
-                    error_details_pb2.ErrorInfo(reason="MEDIA_UNREADABLE", domain="candela.dev")
-                )
-                yield end
-            case "recognitionJobs/broken":
-                unavailable(context)
-
-
 class Notifications:
     """An endless stream; `world.gate` is set once the caller has gone."""
 
@@ -318,20 +287,18 @@ def streaming(service: str, method: str, request: type[Message], behaviour: Any)
     return grpc.method_handlers_generic_handler(service, {method: handler})
 
 
-def serve(world: World, pool: ThreadPoolExecutor) -> tuple[grpc.Server, str]:
-    """Starts the fake on a free port; returns it and where it is."""
+def serve(
+    world: World, pool: ThreadPoolExecutor, more: Iterable[Callable[[grpc.Server], None]] = ()
+) -> tuple[grpc.Server, str]:
+    """Starts the fake on a free port, with `more` services; returns it and where it is."""
     server = grpc.server(pool, options=(("grpc.so_reuseport", 0),))
     user_service_pb2_grpc.add_UserServiceServicer_to_server(Users(world), server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(world), server)
     recognition_service_pb2_grpc.add_RecognitionServiceServicer_to_server(Recognitions(world), server)
+    for add in more:
+        add(server)
     server.add_generic_rpc_handlers(
         (
-            streaming(
-                "candela.recognition.v1.RecognitionJobService",
-                "WatchRecognitionJob",
-                recognition_job_service_pb2.WatchRecognitionJobRequest,
-                Jobs(world).WatchRecognitionJob,
-            ),
             streaming(
                 "candela.user.v1.NotificationService",
                 "WatchNotifications",

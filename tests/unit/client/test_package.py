@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import candela
+from candela.type.v1 import job_pb2
 from tests.support.eventually import eventually_sync
 from tests.unit.client.fake_candela import World
+from tests.unit.client.fake_work import Work
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "clients" / "python"
@@ -77,6 +79,7 @@ def test_the_wheel_holds_the_client_and_the_public_contracts(tmp_path: Path) -> 
     (wheel,) = tmp_path.glob("candela_client-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"candela/client.py", "candela/py.typed", "buf/validate/validate_pb2.py"} <= set(names)
+    assert {"candela/api/resources.py", "candela/api/users.py", "candela/api/py.typed"} <= set(names)
     for package in (path.name for path in (ROOT / "protos" / "public" / "candela").iterdir()):
         assert any(name.startswith(f"candela/{package}/v1/") and name.endswith("_pb2.pyi") for name in names), package
     assert not [name for name in names if name.split("/")[1] in internal_packages()]
@@ -86,14 +89,23 @@ def examples() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_the_readme_works_as_pasted(number: int, endpoint: str, world: World, tmp_path: Path) -> None:
-    page = tmp_path / ".candela" / "sample-page.png"
+PROGRAMS = [number for number, example in enumerate(examples()) if "import" in example]
+FRAGMENTS = [number for number, example in enumerate(examples()) if "import" not in example]
+PREAMBLE = """
+import candela
+
+client = candela.Client()
+client.login("ada@example.org", "correct horse battery")
+"""
+
+
+def run(code: str, endpoint: str, folder: Path) -> None:
+    page = folder / ".candela" / "sample-page.png"
     page.parent.mkdir()
     page.write_bytes(b"a page")
     done = subprocess.run(
-        [sys.executable, "-c", examples()[number]],
-        cwd=tmp_path,
+        [sys.executable, "-c", code],
+        cwd=folder,
         env={"CANDELA_ENDPOINT": endpoint, "PYTHONPATH": str(PACKAGE / "src"), "PATH": ""},
         capture_output=True,
         text=True,
@@ -101,11 +113,22 @@ def test_the_readme_works_as_pasted(number: int, endpoint: str, world: World, tm
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    if number < 2:
+
+
+@pytest.mark.parametrize("number", PROGRAMS)
+def test_the_programs_of_the_readme_work_as_pasted(number: int, endpoint: str, world: World, tmp_path: Path) -> None:
+    run(examples()[number], endpoint, tmp_path)
+    if "login" in examples()[number]:
         assert [call.method for call in world.seen][:2] == ["RegisterUser", "CreateSession"]
         assert world.seen[-1].method == "DeleteSession"
         assert world.calls("RecognizeDocument")[0].request.content == b"a page"
 
 
+@pytest.mark.parametrize("number", FRAGMENTS)
+def test_the_lines_of_the_readme_work_with_a_client(number: int, endpoint: str, work: Work, tmp_path: Path) -> None:
+    work.ends = [job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_SUCCEEDED]
+    run(PREAMBLE + examples()[number], endpoint, tmp_path)
+
+
 def test_all_examples_are_tried() -> None:
-    assert len(examples()) == 3
+    assert (len(PROGRAMS), len(FRAGMENTS)) == (3, 4)
