@@ -16,7 +16,7 @@ SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway t
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run test test-long lint format generate bench top trace doctor lock release clean venv-run venv-dev
+.PHONY: help run test test-long lint format generate bench top trace admin doctor lock release clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,15 @@ top: venv-run generate ## watch the running mesh; one look without a screen: mak
 
 trace: venv-run generate ## print recent traces, or one: make trace ID=…
 	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")
+
+# One of the three says who; the mesh may run or be stopped.
+EMAIL ?=
+PHONE ?=
+USERNAME ?=
+admin: venv-run generate ## make somebody who registered an admin: make admin EMAIL=… (or PHONE=…, USERNAME=…)
+	@who="$(or $(EMAIL),$(PHONE),$(USERNAME))"; \
+	if [ -z "$$who" ]; then echo 'say who: make admin EMAIL=ada@example.com' >&2; exit 2; fi; \
+	exec $(PYTHON_IN_VENV) -m services.user.main make-admin "$$who"
 
 doctor: venv-run generate ## check this machine, the settings and the data directory
 	@exec $(PYTHON_IN_VENV) -m supervisor doctor
