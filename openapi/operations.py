@@ -131,6 +131,6 @@ def is_for_callers(method: Method) -> bool:
 
 
 def _summary(comment: str) -> str:
-    """Returns the first sentence."""
-    sentence, dot, _ = comment.replace("\n", " ").partition(". ")
+    """Returns the first sentence, plain: a summary has no marks for code."""
+    sentence, dot, _ = comment.replace("\n", " ").replace("`", "").partition(". ")
     return sentence.rstrip(".") + ("." if dot or sentence else "")
