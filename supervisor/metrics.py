@@ -42,7 +42,8 @@ def exposition(metrics: Iterable[Metric]) -> str:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         for sample in metric.samples:
             labels = ",".join(f'{name}="{_escape(value)}"' for name, value in sample.labels)
-            lines.append(f"{metric.name}{{{labels}}} {sample.value:.15g}" if labels else f"{metric.name} {sample.value:.15g}")
+            named = f"{metric.name}{{{labels}}}" if labels else metric.name
+            lines.append(f"{named} {sample.value:.15g}")
     return "\n".join(lines) + "\n"
 
 

@@ -107,7 +107,7 @@ def test_grpc_calls_have_the_status_that_json_would_have_had(counted: Gateway) -
         with pytest.raises(grpc.RpcError):
             unary(channel, "GetProbe")
         with pytest.raises(grpc.RpcError):
-            channel.unary_unary("/candela.nothing.v1.No/Way")(b"")
+            unary(channel, "/candela.nothing.v1.No/Way")
     requests(
         counted,
         ("POST", f"/{PROBE}/Echo", "200"),
