@@ -8,7 +8,10 @@ import pytest
 
 from services.kit.pipeline.deadline import Limits
 from tests.support.grpc_server import RunningServer, running_server
+from tests.support.redis_server import redis, redis_url, shared_redis
 from tests.unit.kit_grpc.echo import Echo, binding, pb_grpc
+
+__all__ = ["redis", "redis_url", "shared_redis"]
 
 
 @dataclass
