@@ -1,6 +1,7 @@
 """Hashes, tokens and blinding."""
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,19 @@ import bcrypt
 import jwt
 import pytest
 from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 
 from services.kit.call import Call
 from services.kit.clock import ManualClock, SystemClock
 from services.kit.errors import InvalidArgument
 from services.kit.key_files import KeySetFile
 from services.kit.keys import USER_KEY, USER_KEY_SET, SigningKey, ensure_keys, write_key_set
+from services.kit.redis import redis_client
 from services.kit.tokens import TokenVerifier
 from services.user.domain.accounts import Role, User
 from services.user.domain.sessions import SessionRules, opened
 from services.user.providers.blinding import KeyedBlinder
-from services.user.providers.gauges import ActiveUsersGauge
+from services.user.providers.gauges import ActiveUsersGauge, RedisMemoryGauge
 from services.user.providers.passwords import BcryptHasher
 from services.user.providers.tokens import RandomRefreshSecrets, SignedAccessTokens
 
@@ -129,3 +132,16 @@ def test_blinding_keeps_equal_requests_equal_and_hides_what_they_hash() -> None:
 def test_active_users_are_shown_under_the_promised_name() -> None:
     ActiveUsersGauge().show(3)
     assert REGISTRY.get_sample_value("active_users_total") == 3
+
+
+async def test_the_memory_of_redis_is_shown_and_unknown_while_it_is_away(redis: Redis) -> None:
+    await RedisMemoryGauge(redis).measure()
+    used = REGISTRY.get_sample_value("redis_memory_usage_bytes")
+    assert used is not None
+    assert used > 100_000
+    away = redis_client("redis://127.0.0.1:1/0")
+    await RedisMemoryGauge(away).measure()
+    unknown = REGISTRY.get_sample_value("redis_memory_usage_bytes")
+    assert unknown is not None
+    assert math.isnan(unknown)
+    await away.aclose()
