@@ -76,7 +76,7 @@ class Uploads:
                 files.check_piece(upload, offset, size, outside.rules)
                 now = outside.clock.now()
                 upload, piece = files.with_piece(upload, offset, size, stored.object, now, outside.rules)
-                pass
+                await self._shelf.take(tx, stored)
                 await tx.files.add_piece(owner, upload_id, piece)
                 await tx.uploads.update(upload)
             tx.reply(upload)
