@@ -16,7 +16,7 @@ SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway t
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run test test-long lint format generate bench top trace admin doctor lock release clean venv-run venv-dev
+.PHONY: help run test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,19 @@ admin: venv-run generate ## make somebody who registered an admin: make admin EM
 	@who="$(or $(EMAIL),$(PHONE),$(USERNAME))"; \
 	if [ -z "$$who" ]; then echo 'say who: make admin EMAIL=ada@example.com' >&2; exit 2; fi; \
 	exec $(PYTHON_IN_VENV) -m services.user.main make-admin "$$who"
+
+restart: venv-run generate ## restart every process of the running mesh but Redis, one after the other
+	@exec $(PYTHON_IN_VENV) -m supervisor restart
+
+backup: venv-run generate ## write a backup while the mesh runs, or not: make backup TO=…
+	@exec $(PYTHON_IN_VENV) -m supervisor backup $(if $(TO),"$(TO)")
+
+restore: venv-run generate ## put a backup in place: make restore FROM=… (FORCE=1 moves aside what is there)
+	@if [ -z "$(FROM)" ]; then echo 'say from what: make restore FROM=…' >&2; exit 2; fi; \
+	exec $(PYTHON_IN_VENV) -m supervisor restore $(if $(FORCE),--force) "$(FROM)"
+
+reset: venv-run generate ## begin with an empty data directory; the old one is moved aside (YES=1 does not ask)
+	@exec $(PYTHON_IN_VENV) -m supervisor reset $(if $(YES),--yes)
 
 doctor: venv-run generate ## check this machine, the settings and the data directory
 	@exec $(PYTHON_IN_VENV) -m supervisor doctor

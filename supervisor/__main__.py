@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from supervisor.backup.cli import DATA_COMMANDS, add_commands, run_command
 from supervisor.settings import SettingsError, SupervisorSettings
 
 _EPILOG = """settings: CANDELA_DATA_DIR (default .candela in the repository) and CANDELA_PORT_BASE (default 8080)
@@ -33,6 +34,8 @@ def _run(options: argparse.Namespace) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.command in DATA_COMMANDS:
+        return run_command(options, settings)
     return _command(options, settings)
 
 
@@ -100,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "a terminal prints the figures since the start, once. Exit status 1 when no mesh runs.",
     )
     top.add_argument("--once", action="store_true", help="print the figures since the start and end")
+    add_commands(commands)
     trace = commands.add_parser(
         "trace",
         help="list the last traces, or show one as a tree",
