@@ -1,10 +1,8 @@
 """One mesh and one set of doors for the suite."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 
@@ -15,11 +13,12 @@ from tests.conformance.doors.json_edge import JsonEdge
 from tests.conformance.doors.node import NAMES, NodeDoor, NodeProcess
 from tests.conformance.doors.python_client import AsyncPythonClient, PythonClient
 from tests.conformance.people import Wire
+from tests.conformance.promotion import Promotion
 from tests.conformance.running import World
 from tests.support.mesh import Mesh
 
-# Passwords are hashed hundreds of times here; how long a hash takes is not what is tested.
-_SETTINGS = {"CANDELA_USER_BCRYPT_COST": "4"}
+# Passwords are hashed hundreds of times here; how long that takes is not what is tested. Servers tell what they serve.
+_SETTINGS = {"CANDELA_USER_BCRYPT_COST": "4", "CANDELA_REFLECTION": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +56,4 @@ def world(mesh: Mesh, tools: Tools) -> Iterator[World]:
         if tools.node is not None:
             process = stack.enter_context(NodeProcess.started(tools.node, mesh.edge))
             doors += [NodeDoor(name, process) for name in NAMES]
-        yield World(wire, doors, partial(_promote, mesh))
-
-
-def _promote(mesh: Mesh, email: str) -> None:
-    """Make an admin of somebody."""
-    with closing(sqlite3.connect(mesh.data.root / "db" / "user.sqlite3", timeout=10)) as database, database:
-        database.execute("UPDATE users SET role = 'ADMIN' WHERE email = ?", (email,))
+        yield World(wire, doors, Promotion(wire, mesh))

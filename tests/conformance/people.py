@@ -19,8 +19,8 @@ _STATUS: Final = "grpc-status-details-bin"
 _TRACE: Final = "candela-trace-id"
 _SECONDS: Final = 30.0
 
-# Makes an admin of somebody who has registered with this e-mail address.
-Promote = Callable[[str], None]
+# Makes an admin of somebody who has registered: their name (`users/…`) and e-mail address.
+Promote = Callable[[str, str], None]
 Metadata = Sequence[tuple[str, str | bytes]] | None
 
 
@@ -78,7 +78,7 @@ class People:
         email = f"{secrets.token_hex(8)}@example.com"
         user = self._ask(_REGISTER, {"email": email, "password": _PASSWORD})
         if name == "admin" or name.startswith("admin-"):
-            self._promote(email)
+            self._promote(user["name"], email)
         login = {"identifier": email, "password": _PASSWORD, "device": "conformance"}
         grant = self._ask(_LOG_IN, login)
         return {

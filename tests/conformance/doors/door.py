@@ -9,12 +9,16 @@ from tests.conformance.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: the request in ProtoJSON, the token (empty: none), and after how many messages the caller goes away."""
+    """One call: the request in ProtoJSON, the token (empty: none), and after how many messages the caller goes away.
+
+    `succeeds` says that it must come to a good end, so that a client has to be able to make it.
+    """
 
     method: Method
     request: Any
     token: str = ""
     cancel_after: int | None = None
+    succeeds: bool = True
 
 
 class Door(Protocol):
