@@ -36,7 +36,8 @@ from redis.asyncio import Redis
 
 from observability import names
 from observability.logs import start_logging
-from observability.metrics import MetricsPage, gauge
+from observability.metrics import gauge
+from observability.status_page import LOOPBACK, PageTls, StatusPage
 from observability.telemetry import Telemetry, make_global, start_telemetry
 from services.kit.api_keys import CachedApiKeys
 from services.kit.call import current_call
@@ -98,7 +99,8 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run a whole service inside the block, as its process does; raises StartError when it cannot start."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(_metrics_page(settings))
+        serves = threading.Event()
+        stack.enter_context(_status_page(settings, serves.is_set))
         redis = redis_client(settings.redis)
         stack.push_async_callback(redis.aclose)
         revocations = Revocations(
@@ -111,7 +113,10 @@ async def running(
         if mesh.api_keys is None:
             mesh.api_keys = await stack.enter_async_context(_api_keys(mesh))
         pipeline = _pipeline(mesh, bindings)
-        yield await stack.enter_async_context(serving(settings, bindings, pipeline, mesh.draining, cut_short))
+        server = await stack.enter_async_context(serving(settings, bindings, pipeline, mesh.draining, cut_short))
+        serves.set()
+        stack.callback(serves.clear)
+        yield server
 
 
 @asynccontextmanager
@@ -132,13 +137,16 @@ def _identity(settings: ServerSettings) -> ServiceIdentity:
         raise StartError(f"{settings.service_name} cannot read the mesh key in {settings.keys}: {exc}") from exc
 
 
-def _metrics_page(settings: ServerSettings) -> MetricsPage | nullcontext[None]:
+def _status_page(settings: ServerSettings, healthy: Callable[[], bool]) -> StatusPage | nullcontext[None]:
     if not settings.metrics:
         return nullcontext()
+    host, tls = settings.metrics_host or LOOPBACK, None
+    if settings.metrics_host and settings.tls_cert and settings.tls_key:
+        tls = PageTls(settings.tls_cert, settings.tls_key, settings.tls_ca)
     try:
-        return MetricsPage(settings.metrics)
+        return StatusPage(settings.metrics, healthy, host=host, tls=tls)
     except OSError as exc:
-        where = f"127.0.0.1:{settings.metrics}"
+        where = f"{host}:{settings.metrics}"
         raise StartError(f"{settings.service_name} cannot show metrics on {where}: {exc.strerror}") from exc
 
 

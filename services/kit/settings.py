@@ -104,7 +104,15 @@ class ServerSettings(CandelaSettings):
         "An address beyond loopback needs `tls_cert` and `tls_key`.",
     )
     metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="Loopback port of the Prometheus page; of the plan if empty, none if 0."
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the page with `/metrics` and `/health`; of the plan if empty, none if 0.",
+    )
+    metrics_host: str = Field(
+        "",
+        description="The IP address of that page; loopback, in plain HTTP, if empty. With `tls_cert` a given address "
+        "speaks TLS, and `/metrics` asks for a certificate of `tls_ca`; one beyond loopback needs `tls_cert`.",
     )
     tls_cert: Path | None = Field(None, description="The server's certificate chain, PEM. Switches TLS on.")
     tls_key: Path | None = Field(None, description="The private key of `tls_cert`, PEM.")
@@ -171,6 +179,11 @@ class ServerSettings(CandelaSettings):
             raise ValueError(
                 f"CANDELA_LISTEN={self.listen} is reachable from other machines and needs TLS: "
                 "set CANDELA_TLS_CERT and CANDELA_TLS_KEY, or listen on 127.0.0.1"
+            )
+        if self.metrics_host and not self.tls_cert and not is_loopback(f"{self.metrics_host}:0"):
+            raise ValueError(
+                f"CANDELA_METRICS_HOST={self.metrics_host} is reachable from other machines and needs TLS: "
+                "set CANDELA_TLS_CERT and CANDELA_TLS_KEY, or leave it on 127.0.0.1"
             )
         return self
 

@@ -1,0 +1,1 @@
+"""Running Candela in containers: images, compose, Kubernetes. docs/deployment.md tells how."""
