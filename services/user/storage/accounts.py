@@ -93,7 +93,7 @@ class SqlSubjects:
             return {}
         known = and_(SUBJECTS.c.tenant == tenant, SUBJECTS.c.subject.in_(sorted(subjects)))
         rows = await self._session.execute(select(SUBJECTS.c.subject, SUBJECTS.c.user_id).where(known))
-        return dict(rows.tuples().all())
+        return {row.subject: row.user_id for row in rows}
 
     async def erase(self, tenant: str, user: str) -> None:
         await self._session.execute(delete(SUBJECTS).where(SUBJECTS.c.tenant == tenant, SUBJECTS.c.user_id == user))
