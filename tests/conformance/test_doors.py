@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.conftest import Tools
+from tests.conformance.opening import Tools
 from tests.conformance.running import World
 from tests.conformance.suite import DOORS
 from tests.support.binaries import NOT_RUN
