@@ -49,10 +49,18 @@ Balanced = Callable[[ProcessSpec], Awaitable[bool]]
 class RollingRestart:
     """Restarts what may be restarted, in the order of the start. State, such as Redis, is left alone."""
 
-    def __init__(self, mesh: Mesh, balanced: Balanced) -> None:
-        """Wait after each process until `balanced` says that whoever balances uses it again."""
+    def __init__(
+        self,
+        mesh: Mesh,
+        balanced: Balanced,
+        *,
+        seen_seconds: float = _SEEN_SECONDS,
+        reconnect_seconds: float = _RECONNECT_SECONDS,
+    ) -> None:
+        """Wait after each process until `balanced` says that whoever balances uses it again, and then a little."""
         self._mesh = mesh
         self._balanced = balanced
+        self._seen_seconds, self._reconnect_seconds = seen_seconds, reconnect_seconds
         self.status = NO_ROLL
 
     async def run(self) -> bool:
@@ -82,12 +90,12 @@ class RollingRestart:
     async def _settle(self, process: Supervised) -> None:
         """Wait until the process is used again, so that the next one may be missing."""
         try:
-            async with asyncio.timeout(_SEEN_SECONDS):
+            async with asyncio.timeout(self._seen_seconds):
                 while not await self._balanced(process.spec):  # noqa: ASYNC110 — Envoy has no Event
                     await asyncio.sleep(_SEEN_INTERVAL)
         except TimeoutError:
             raise RollFailedError(f"{process.spec.name} is healthy and the gateway does not use it") from None
-        await asyncio.sleep(_RECONNECT_SECONDS)
+        await asyncio.sleep(self._reconnect_seconds)
 
 
 def in_gateways(specs: Iterable[ProcessSpec]) -> Balanced:
