@@ -149,7 +149,7 @@ def header(name: str, *, required: bool = False) -> Schema:
 def statuses(comment: str, *, public: bool, named: bool, repeatable: bool, openai: bool) -> list[int]:
     """Returns the statuses from 400 on that an operation may answer with, in order.
 
-    `named` says that its path names a resource, `repeatable` that its request has a request_id.
+    `named` says that path or request name a resource, `repeatable` that its request has a request_id.
     """
     found = {failure.status for failure in FAILURES if failure.always}
     found |= {_BY_CODE[code] for code in _CODE.findall(comment)}

@@ -31,7 +31,9 @@ _ASSET: Final[Schema] = {
 def gateway_paths() -> dict[str, Schema]:
     """Returns the paths that Envoy answers itself."""
     found = {path: {"get": _operation(name, about, kind, schema)} for path, name, about, kind, schema in _DOCUMENTS}
-    found["/docs/{asset}"]["get"]["parameters"] = [_ASSET]
+    asset = found["/docs/{asset}"]["get"]
+    asset["parameters"] = [_ASSET]
+    asset["responses"] |= errors.references([404])
     found["/"] = {"get": _landing()}
     for path, name in (("/healthz", "GetHealth"), ("/health", "GetHealth_2")):
         found[path] = {"get": _health(name)}

@@ -6,7 +6,7 @@ from candela.auth.v1 import access_pb2
 from openapi import errors
 from openapi.contract import Contract, FieldProto, Method, is_repeated
 from openapi.paths import Route
-from openapi.rules import Schema, is_required
+from openapi.rules import Schema, is_required, names_a_resource
 from openapi.schemas import Schemas
 
 BEARER: Final = "bearer"
@@ -89,12 +89,12 @@ class Operations:
 
     def _responses(self, method: Method, route: Route) -> dict[str, Schema]:
         openai = route.path.startswith(OPENAI_PREFIX)
-        fields = {field.name for field, _ in self._contract.fields(method.proto.input_type.removeprefix("."))}
+        request = [field for field, _ in self._contract.fields(method.proto.input_type.removeprefix("."))]
         failures = errors.statuses(
             method.comment,
             public=_access(method).level == access_pb2.Access.LEVEL_PUBLIC,
-            named=bool(route.parameters),
-            repeatable="request_id" in fields,
+            named=bool(route.bound) or any(names_a_resource(field) for field in request),
+            repeatable=any(field.name == "request_id" for field in request),
             openai=openai,
         )
         done: Schema = {

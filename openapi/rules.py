@@ -22,6 +22,7 @@ _FORMATS: Final = {
 }  # fmt: skip
 _BOUNDS: Final = {"gte": "minimum", "gt": "exclusiveMinimum", "lte": "maximum", "lt": "exclusiveMaximum"}
 _SAID_IN_COMMENTS: Final = frozenset({"cel", "cel_expression", "min_bytes"})
+_RESOURCE: Final = re.compile(r"^\^[A-Za-z]+/")
 _STRUCTURE: Final = frozenset({"required", "ignore"})
 # `\P{Cc}`, everything but control characters, written so that every engine of regular expressions knows it.
 _PORTABLE: Final = ((r"\P{Cc}", r"[^\u0000-\u001f\u007f-\u009f]"),)
@@ -73,6 +74,11 @@ def _zero_is_refused(rules: validate_pb2.FieldRules) -> bool:
             return 0 in rules.enum.not_in
         case kind:
             return _number_refuses_zero(getattr(rules, kind))
+
+
+def names_a_resource(field: FieldProto) -> bool:
+    """Says whether a field's rules make it the name of a resource, `files/{file}`."""
+    return _RESOURCE.match(rules_of(field).string.pattern) is not None
 
 
 def unmapped(field: FieldProto) -> Iterator[str]:
