@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +23,9 @@ from supervisor.datadir import holder_of
 from supervisor.keys import KEY_FILES, KEY_PAIRS, key_set_matches
 from supervisor.ports import busy_message
 from supervisor.settings import REPOSITORY, SupervisorSettings
+
+if TYPE_CHECKING:
+    from services.kit.database_url import DatabaseUrl
 
 _MIN_PYTHON = (3, 11)
 _LOCK = REPOSITORY / "requirements" / "run.txt"
@@ -203,24 +207,53 @@ def check_databases(settings: SupervisorSettings) -> Iterator[Finding]:
 
 def _log_in(name: str, url: str) -> Finding:
     """Open a connection with the user and the password that the URL has."""
-    # Imported here: 30 MB that only this check needs.
+    from services.kit.database_url import DatabaseKind, DatabaseUrl  # noqa: PLC0415 — only this check needs it
+
+    try:
+        parsed = DatabaseUrl(url)
+        ask = _mariadb_version if parsed.kind is DatabaseKind.MARIADB else _postgres_version
+        found = ask(parsed)
+    except (OSError, ValueError, _NoAnswerError) as error:
+        why = str(error) or type(error).__name__
+        return Finding(Mark.FAIL, "database", f"{name}: {why}", "start the server, or correct the URL")
+    return Finding(Mark.OK, "database", f"{name}: {found} answers")
+
+
+class _NoAnswerError(Exception):
+    """What a driver said instead."""
+
+
+# The drivers are imported where they are used: 30 MB that only this check needs.
+
+
+def _postgres_version(url: "DatabaseUrl") -> str:
     import asyncpg  # noqa: PLC0415 — see above
 
-    from services.kit.database_url import DatabaseUrl  # noqa: PLC0415 — see above
-
     async def version() -> str:
-        connection = await asyncpg.connect(DatabaseUrl(url).dsn, timeout=_CONNECT_SECONDS)
+        connection = await asyncpg.connect(url.dsn, timeout=_CONNECT_SECONDS)
         try:
             return str(await connection.fetchval("SHOW server_version"))
         finally:
             await connection.close()
 
     try:
-        found = asyncio.run(version())
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        why = str(error) or type(error).__name__
-        return Finding(Mark.FAIL, "database", f"{name}: {why}", "start the server, or correct the URL")
-    return Finding(Mark.OK, "database", f"{name}: PostgreSQL {found} answers")
+        return f"PostgreSQL {asyncio.run(version())}"
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise _NoAnswerError(str(error)) from error
+
+
+def _mariadb_version(url: "DatabaseUrl") -> str:
+    import pymysql  # noqa: PLC0415 — see above
+
+    try:
+        connected = pymysql.connect(connect_timeout=int(_CONNECT_SECONDS), **url.mariadb_arguments)
+        with closing(connected) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            row = cursor.fetchone()
+    except pymysql.MySQLError as error:
+        raise _NoAnswerError(str(error)) from error
+    version = str(row[0]) if row else ""
+    return f"MariaDB {version.partition('-')[0]}" if "MariaDB" in version else f"MySQL {version}"
 
 
 def _is_open(path: Path) -> bool:

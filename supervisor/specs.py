@@ -190,7 +190,8 @@ def _must_migrate(settings: SupervisorSettings, service: str) -> bool:
     The embedded database is asked here, in a millisecond: starting Python only to find nothing to do would cost every
     start 0.3 s of CPU per service. A database server is the service's own business.
     """
-    if settings.inherited.get(f"CANDELA_{service.upper()}_DATABASE_URL"):
+    named = (f"CANDELA_{service.upper()}_{what}" for what in ("DATABASE_URL", "SHARDS"))
+    if any(settings.inherited.get(name) for name in named):
         return True
     file = settings.data.db / f"{service}.sqlite3"
     try:

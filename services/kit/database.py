@@ -106,6 +106,11 @@ def for_update(statement: Select[*RowT]) -> Select[*RowT]:
     return statement.with_for_update().execution_options(populate_existing=True)
 
 
+def for_share(statement: Select[*RowT]) -> Select[*RowT]:
+    """Return the select whose rows nobody changes until the transaction ends; others may hold them the same way."""
+    return statement.with_for_update(read=True).execution_options(populate_existing=True)
+
+
 def sqlite_engine(url: DatabaseUrl, options: DatabaseOptions, *, write: bool, foreign_keys: bool = True) -> AsyncEngine:
     """Return an engine over a SQLite file whose transactions are IMMEDIATE (write) or read-only snapshots."""
     engine = create_async_engine(

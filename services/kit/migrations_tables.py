@@ -43,3 +43,21 @@ def create_fences() -> None:
 def drop_fences() -> None:
     """Undo `create_fences`."""
     op.drop_table("fences")
+
+
+def create_shard_homes() -> None:
+    """Make the table of shard_homes.py; for the `upgrade` of a version file."""
+    op.create_table(
+        "shard_homes",
+        sa.Column("tenant", sa.String(64), primary_key=True),
+        sa.Column("user_id", sa.String(64), primary_key=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("peer", sa.String(64), nullable=False),
+        sa.Column("until", UtcDateTime(), nullable=True),
+    )
+
+
+def drop_shard_homes() -> None:
+    """Undo `create_shard_homes`."""
+    op.drop_table("shard_homes")

@@ -34,7 +34,7 @@ although the call fails (a counter of wrong passwords) goes into a write block o
 opens one block at a time; what a use case reads while it writes, it reads through the same `tx`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
@@ -92,6 +92,9 @@ class Units(Protocol[TxT_co]):
 
         Only for work without effects outside the transaction. SerializationConflict (ABORTED) after `attempts` tries.
         """
+
+    def everywhere(self) -> "Sequence[Units[TxT_co]]":
+        """Return the units of each database that the service has, for what must be done in all of them."""
 
 
 class Replay(Exception):

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -55,6 +55,26 @@ class SqlTx:
         return await scope.claims.forget(scope.session, tenant, owner, scope.claim)
 
 
+def session_of(tx: SqlTx) -> AsyncSession:
+    """Return the session under a transaction, for the kit's own tables."""
+    return tx._scope.session
+
+
+async def retrying(
+    write: Callable[[], AbstractAsyncContextManager[TxT]], work: Callable[[TxT], Awaitable[ResultT]], attempts: int
+) -> ResultT:
+    """Do what Units.run says over any way to open a write block."""
+    for attempt in range(1, attempts + 1):
+        try:
+            async with write() as tx:
+                return await work(tx)
+        except SerializationConflict:
+            if attempt == attempts:
+                raise
+            await asyncio.sleep(_RETRY_AFTER * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+    raise Internal("a unit of work needs one attempt at least")
+
+
 class SqlUnits(Generic[TxT]):
     """The units of work of one service; one instance per process and database."""
 
@@ -102,15 +122,10 @@ class SqlUnits(Generic[TxT]):
             await self._claims.check(session, call)
 
     async def run(self, call: Call | None, work: Callable[[TxT], Awaitable[ResultT]], *, attempts: int = 5) -> ResultT:
-        for attempt in range(1, attempts + 1):
-            try:
-                async with self.write(call) as tx:
-                    return await work(tx)
-            except SerializationConflict:
-                if attempt == attempts:
-                    raise
-                await asyncio.sleep(_RETRY_AFTER * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        raise Internal("a unit of work needs one attempt at least")
+        return await retrying(lambda: self.write(call), work, attempts)
+
+    def everywhere(self) -> "Sequence[SqlUnits[TxT]]":
+        return [self]
 
     async def sweep(self) -> Swept:
         """Remove kept replies whose time is over; call it every minute or so."""

@@ -15,6 +15,8 @@ from services.kit.idempotency_sql import claims_table
 from services.kit.paging import Cursor, PageRequest
 from services.kit.paging import Page as PageOf
 from services.kit.paging_sql import keyset
+from services.kit.shard_homes import homes_table
+from services.kit.sharding_move import UserTable
 from services.kit.types import TYPE_MAP, Id, Json, Tenanted, UtcDateTime, new_metadata
 from services.kit.uow_sql import Scope, SqlTx
 from services.recognition.domain.documents import (
@@ -42,6 +44,7 @@ class Base(DeclarativeBase):
 
 
 request_claims = claims_table(Base.metadata)
+shard_homes = homes_table(Base.metadata)
 
 
 class RecognitionRow(Tenanted, Base):
@@ -63,6 +66,16 @@ class RecognitionRow(Tenanted, Base):
     processing_us: Mapped[int] = mapped_column(BigInteger)
     confidence: Mapped[float] = mapped_column(Float)
     document: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+def user_tables() -> list[UserTable]:
+    """Return the tables whose rows belong to one user each, as a move to another shard needs them."""
+    recognitions = RecognitionRow.metadata.tables[RecognitionRow.__tablename__]
+    claims = request_claims.c
+    return [
+        UserTable(recognitions, lambda user: _owned(user.tenant, user.id), batch=50),  # documents are large
+        UserTable(request_claims, lambda user: and_(claims.tenant == user.tenant, claims.scope == f"u:{user.id}")),
+    ]
 
 
 class SqlHistory:

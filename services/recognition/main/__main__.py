@@ -1,4 +1,4 @@
-"""`python -m services.recognition.main [migrate]`: without a word it serves.
+"""`python -m services.recognition.main [migrate | move TENANT USER SHARD]`: without a word it serves.
 
 Each command loads only what it needs: `migrate` runs before every start and has nothing to do most times.
 """
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_USAGE = "usage: python -m services.recognition.main [migrate | move TENANT USER SHARD]\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +17,9 @@ def main(arguments: list[str]) -> int:
         return _serve()
     if arguments == ["migrate"]:
         return _migrate()
-    sys.stderr.write("usage: python -m services.recognition.main [migrate]\n")
+    if arguments[:1] == ["move"] and len(arguments) == 4:
+        return _move(*arguments[1:])
+    sys.stderr.write(_USAGE)
     return 2
 
 
@@ -34,8 +37,17 @@ def _migrate() -> int:
     from services.kit.migrations import migrate  # noqa: PLC0415
     from services.recognition.settings import RecognitionSettings  # noqa: PLC0415
 
-    migrate(RecognitionSettings().database_url, MIGRATIONS)
+    for url in RecognitionSettings().database_urls:
+        migrate(url, MIGRATIONS)
     return 0
+
+
+def _move(tenant: str, user: str, shard: str) -> int:
+    from services.kit.shard_map import User  # noqa: PLC0415
+    from services.recognition.main.move import move  # noqa: PLC0415
+    from services.recognition.settings import RecognitionSettings  # noqa: PLC0415
+
+    return move(RecognitionSettings(), User(tenant, user), shard)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,26 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from candela.erasure.v1.erasure_service_pb2_grpc import ErasureServiceStub
 from candela.recognition.v1 import recognition_service_pb2_grpc
-from observability import names
-from observability.metrics import gauge
 from services.kit.admission import Admission
 from services.kit.background import repeating, taking_turns
 from services.kit.bootstrap import Binding, Mesh
-from services.kit.database import Database
 from services.kit.erasures import ErasureFollower
 from services.kit.idempotency import Replies
-from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
+from services.kit.live import LiveFollower
+from services.kit.live_service import LiveServiceSource
+from services.kit.live_settings import LiveValues
 from services.kit.locks import Locks
 from services.kit.paging import PageTokens
-from services.kit.replica import replica_of
 from services.kit.secrets import derived_key
-from services.kit.uow_sql import SqlUnits
 from services.recognition.api.servicer import RecognitionServicer
+from services.recognition.main.databases import opened_units
 from services.recognition.providers.files import UserServiceFiles
 from services.recognition.providers.inference import InferenceOcr
 from services.recognition.providers.media import FencedMediaReader
 from services.recognition.providers.ocr import OcrPageReader
 from services.recognition.providers.pdf import PdfProcesses
 from services.recognition.settings import RecognitionSettings
-from services.recognition.storage import SqlRecognitionTx, request_claims
 from services.recognition.usecases.erasures import UserErasures
 from services.recognition.usecases.recognitions import Recognitions
 
@@ -40,17 +37,15 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
     """Open what the service needs, give its bindings, close it again."""
     settings = mesh.settings
     async with AsyncExitStack() as stack:
-        database = Database(settings.database_url)
-        stack.push_async_callback(database.close)
-        gauge(names.DATABASE_CONNECTIONS).set_function(lambda: database.connections_active)
-        copy = replica_of(settings.recognition_replica_url, "recognition", mesh.redis, mesh.clock)
-        replica = await stack.enter_async_context(copy)
-        units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, mesh.clock), replica)
+        units = await stack.enter_async_context(opened_units(mesh))
         sweep = taking_turns(Locks(mesh.redis), "recognition sweep", 0.9 * _SWEEP_SECONDS, units.sweep)
         await stack.enter_async_context(repeating("sweeping kept replies", _SWEEP_SECONDS, sweep))
         users = await stack.enter_async_context(mesh.channel("user"))
         follower = ErasureFollower(ErasureServiceStub(users), UserErasures(units), mesh.clock)
         await stack.enter_async_context(repeating("following erasures", _ERASURE_SECONDS, follower.follow))
+        live = LiveValues()
+        settings_follower = LiveFollower(live, LiveServiceSource(users), mesh.redis, mesh.clock)
+        await stack.enter_async_context(settings_follower.following())
         channel = await stack.enter_async_context(mesh.channel("inference"))
         recognitions = Recognitions(
             units=units,
@@ -64,6 +59,7 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
             ),
             clock=mesh.clock,
             ids=RandomIds(mesh.clock),
+            live=live,
         )
         key = derived_key((settings.keys / "envelope.key").read_bytes(), "recognition page tokens")
         servicer = RecognitionServicer(recognitions, Replies(), PageTokens(key))

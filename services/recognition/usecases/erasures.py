@@ -19,8 +19,11 @@ class UserErasures:
 
     async def erase(self, tenant: str, user: str) -> int:
         """Delete the user's recognitions and the answers kept for repeats; return how many there were."""
-        async with self._units.write() as tx:
-            return await tx.history.erase(tenant, user) + await tx.forget_replies(tenant, user)
+        deleted = 0
+        for units in self._units.everywhere():  # also where a move that broke off left something
+            async with units.write() as tx:
+                deleted += await tx.history.erase(tenant, user) + await tx.forget_replies(tenant, user)
+        return deleted
 
     async def follow_until(self, time: datetime) -> None:
         """Remember how far the list was followed."""

@@ -9,8 +9,9 @@ from datetime import timedelta
 from services.kit.admission import Admission
 from services.kit.call import Call
 from services.kit.clock import Clock
-from services.kit.errors import NotFound
+from services.kit.errors import FailedPrecondition, NotFound
 from services.kit.ids import Ids
+from services.kit.live_settings import DOCUMENT_PAGES, RECOGNITION_CLOSED, Live, LiveValues
 from services.kit.paging import Page as PageOf
 from services.kit.paging import PageRequest
 from services.kit.uow import Units
@@ -59,7 +60,9 @@ class Recognitions:
         admission: Admission,
         clock: Clock,
         ids: Ids,
+        live: Live | None = None,
     ) -> None:
+        """`live` is what admins have set; without it everything has its default."""
         self._units = units
         self._media = media
         self._reader = reader
@@ -67,22 +70,27 @@ class Recognitions:
         self._admission = admission
         self._clock = clock
         self._ids = ids
+        self._live: Live = live or LiveValues()
 
     async def recognize_document(self, call: Call, request: DocumentRequest) -> Recognition:
         """Read a document and store it in the caller's history.
 
         Raises InvalidArgument (MEDIA_*, REQUEST_TOO_LARGE), NotFound for a file that the caller does not have,
-        ResourceExhausted (OVERLOADED) and Unavailable; nothing is stored then.
+        FailedPrecondition while an admin has closed recognition, ResourceExhausted (OVERLOADED) and Unavailable;
+        nothing is stored then.
         """
         # Reading takes seconds: a repeat of a finished call is answered before it, not after.
         await self._units.check_replay(call)
+        tenant = call.caller.tenant
+        if closed := self._live.get(RECOGNITION_CLOSED, tenant):
+            raise FailedPrecondition(closed, metadata={"setting": RECOGNITION_CLOSED.id})
         started = self._clock.monotonic()
         size = await self._files.size(request.file) if request.file else len(request.content)
         check_bytes(size)
         async with self._admission.admit(size):  # before a file is fetched: it takes memory, too
             content = await self._files.content(request.file, size) if request.file else request.content
             content_type = sniff(content)
-            read = await self._read(request, content, content_type)
+            read = await self._read(request, content, content_type, self._live.get(DOCUMENT_PAGES, tenant))
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         document = read.document if request.include_characters else read.document.without_characters()
         recognition = Recognition(
@@ -101,13 +109,15 @@ class Recognitions:
             tx.reply(recognition)
         return recognition
 
-    async def _read(self, request: DocumentRequest, content: bytes, content_type: str) -> _ReadDocument:
+    async def _read(
+        self, request: DocumentRequest, content: bytes, content_type: str, most_pages: int
+    ) -> _ReadDocument:
         pages: list[Page] = []
         models: dict[str, None] = {}
         async with self._media.open(content, content_type) as media:
             page_count = media.page_count
             limit = MAX_PAGES_WITH_CHARACTERS if request.include_characters else MAX_PAGES_PER_CALL
-            async for image in media.pages(choose_pages(request.pages, page_count, limit)):
+            async for image in media.pages(choose_pages(request.pages, page_count, min(limit, most_pages))):
                 text = await self._reader.read(image)
                 blocks = await asyncio.to_thread(reading_order, text.lines)
                 pages.append(Page(image.number, image.width, image.height, blocks))
