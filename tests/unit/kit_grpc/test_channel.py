@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from services.kit import errors as e
 from services.kit.call import Call, Principal, current_call, handling
-from services.kit.channel import open_channel, target_of
+from services.kit.channel import may_be_several, open_channel, target_of
 from services.kit.identity import caller_authorization
 from services.kit.server import Binding
 from services.kit.settings import ServerSettings
@@ -224,6 +224,74 @@ async def test_several_servers_are_used_in_turn(keys: MeshKeys, telemetry_of: Ru
         await eventually(both_were_asked)
 
 
+class Away(Echo):
+    """A server that has lost what it needs."""
+
+    async def Open(self, request: Any, context: Any) -> Any:
+        self.calls.append(current_call())
+        raise e.Unavailable("not now")
+
+    Internal = Open
+
+
+async def test_what_only_reads_is_asked_of_another_server(keys: MeshKeys, telemetry_of: RunningServer) -> None:
+    tracer = telemetry_of.telemetry.tracer
+    away, well = Away(), Echo()
+    async with (
+        running_server(binding(away), keys=keys) as first,
+        running_server(binding(well), keys=keys) as second,
+        open_channel("user", [first.address, second.address], keys.identity("chat"), tracer) as channel,
+    ):
+        stub = pb_grpc.EchoServiceStub(channel)
+
+        async def was_repeated() -> bool:
+            await ask(stub, "Open", "x")
+            return len(away.calls) >= 3
+
+        await eventually(was_repeated)
+        before = len(well.calls)
+        outcomes = await asyncio.gather(*(ask(stub, "Internal", "x") for _ in range(10)), return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, e.Unavailable)]
+    assert failed  # what may have been done is not sent again
+    assert len(failed) + len(well.calls) - before == 10
+
+
+async def test_one_server_is_asked_once(keys: MeshKeys, telemetry_of: RunningServer) -> None:
+    away = Away()
+    async with (
+        running_server(binding(away), keys=keys) as only,
+        open_channel("user", [only.address], keys.identity("chat"), telemetry_of.telemetry.tracer) as channel,
+    ):
+        with pytest.raises(e.Unavailable):
+            await ask(pb_grpc.EchoServiceStub(channel), "Open", "x")
+    assert len(away.calls) == 1
+
+
+async def test_a_server_that_ends_is_left_out_before_it_refuses(keys: MeshKeys, telemetry_of: RunningServer) -> None:
+    tracer = telemetry_of.telemetry.tracer
+    settings = ServerSettings(listen="127.0.0.1:0", metrics_port=0, drain_seconds=1.0, drain_notice_seconds=0.5)
+    one, two, stack = Echo(), Echo(), AsyncExitStack()
+    async with running_server(binding(two), keys=keys) as second:
+        first = await stack.enter_async_context(running_server(binding(one), keys=keys, settings=settings))
+        addresses = [first.address, second.address]
+        async with open_channel("user", addresses, keys.identity("chat"), tracer) as channel:
+            stub = pb_grpc.EchoServiceStub(channel)
+            await eventually(lambda: _both_asked(stub, one, two))
+            ending = asyncio.ensure_future(stack.aclose())
+            while not ending.done():
+                await ask(stub, "Internal", "x")
+            await ending
+            last = len(one.calls)
+            for _ in range(5):
+                await ask(stub, "Internal", "x")
+    assert len(one.calls) == last
+
+
+async def _both_asked(stub: Any, one: Echo, two: Echo) -> bool:
+    await ask(stub, "Internal", "x")
+    return min(len(one.calls), len(two.calls)) >= 1
+
+
 @pytest_asyncio.fixture
 async def telemetry_of(echo: EchoServer) -> RunningServer:
     return echo.server
@@ -241,6 +309,12 @@ def test_targets() -> None:
     for addresses in ([], ["a:1", "b:2"], ["10.0.0.1:1", "[::1]:1"]):
         with pytest.raises(ValueError, match=r"address"):
             target_of(addresses)
+
+
+def test_several_may_be_behind_a_name() -> None:
+    assert may_be_several(["user.candela.svc:8090"])
+    assert may_be_several(["127.0.0.1:1", "127.0.0.1:2"])
+    assert not any(may_be_several([one]) for one in ("127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/user.sock"))
 
 
 def test_outside_of_a_call_there_is_none() -> None:
