@@ -42,6 +42,10 @@ class Action(StrEnum):
     USER_ROLE_SET = "user.role_set"
     AUDIT_LISTED = "audit.listed"
     AUDIT_VERIFIED = "audit.verified"
+    ANNOUNCEMENT_CREATED = "announcement.created"
+    ANNOUNCEMENT_UPDATED = "announcement.updated"
+    ANNOUNCEMENT_DELETED = "announcement.deleted"
+    SYSTEM_CONFIG_UPDATED = "system_config.updated"
 
 
 class Outcome(StrEnum):

@@ -25,6 +25,7 @@ from services.user.api.sessions import SessionApi
 from services.user.api.users import UserApi
 from services.user.main.access import governing
 from services.user.main.files import keeping_files
+from services.user.main.notices import live_values, noticing
 from services.user.providers.blinding import KeyedBlinder
 from services.user.providers.gauges import ActiveUsersGauge, RedisMemoryGauge
 from services.user.providers.passwords import BcryptHasher
@@ -59,6 +60,7 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
         stack.callback(hasher.close)
         replica = await stack.enter_async_context(replica_of(settings.user_replica_url, "user", mesh.redis, clock))
         units = SqlUnits(database, SqlUserTx, Claims(CLAIMS, clock, Envelope([envelope_key])), replica)
+        live = live_values(settings)
         outside = Outside(
             units=units,
             clock=clock,
@@ -69,15 +71,17 @@ async def compose(mesh: Mesh[UserSettings]) -> AsyncIterator[Sequence[Binding]]:
             revoker=RedisRevoker(mesh.redis, mesh.revocations),
             blinder=KeyedBlinder(derived_key(envelope_key, "request fingerprints")),
             key_secrets=RandomKeySecrets(),
+            live=live,
         )
         upkeep = Upkeep(outside, settings.session_rules, settings.throttle_rules, ActiveUsersGauge())
         await stack.enter_async_context(_in_background(settings, upkeep, units, Locks(mesh.redis)))
         memory = RedisMemoryGauge(mesh.redis)
         await stack.enter_async_context(repeating("measure Redis", _COUNT_SECONDS, memory.measure))
         page_tokens = PageTokens(derived_key(envelope_key, "page tokens"))
-        files = await stack.enter_async_context(keeping_files(mesh, units, page_tokens))
+        files = await stack.enter_async_context(keeping_files(mesh, units, live, page_tokens))
         governed = await stack.enter_async_context(governing(mesh, outside, page_tokens))
-        yield [*_bindings(settings, outside, page_tokens), *governed, files]
+        noticed = await stack.enter_async_context(noticing(mesh, outside, live, page_tokens))
+        yield [*_bindings(settings, outside, page_tokens), *governed, *noticed, files]
 
 
 def _bindings(settings: UserSettings, outside: Outside, page_tokens: PageTokens) -> list[Binding]:

@@ -8,6 +8,7 @@ from services.kit.admission import Admission
 from services.kit.background import repeating
 from services.kit.bootstrap import Binding, Mesh, StartError
 from services.kit.ids import RandomIds
+from services.kit.live_settings import Live
 from services.kit.objects_store import StoredObjects, open_objects
 from services.kit.paging import PageTokens
 from services.kit.uow_sql import SqlUnits
@@ -27,7 +28,7 @@ _STORED_AT_ONCE = 8
 
 @asynccontextmanager
 async def keeping_files(
-    mesh: Mesh[UserSettings], units: SqlUnits[SqlUserTx], page_tokens: PageTokens
+    mesh: Mesh[UserSettings], units: SqlUnits[SqlUserTx], live: Live, page_tokens: PageTokens
 ) -> AsyncIterator[Binding]:
     """Open the storage, start the background work, and yield the servicer."""
     settings = mesh.settings
@@ -42,6 +43,7 @@ async def keeping_files(
             waiting_bytes=settings.user_file_waiting_bytes,
             refusal="too many files are arriving",
         ),
+        live=live,
     )
     shelf, upkeep = Shelf(outside), FileUpkeep(outside)
     async with (

@@ -15,6 +15,7 @@ from services.user.domain.sessions import EndReason, RefreshToken, Revocation, S
 from services.user.domain.throttling import Throttle
 from services.user.ports.api_keys import ApiKeys
 from services.user.ports.files import FileRows, Strays, UploadRows
+from services.user.ports.notices import Announcements, SystemConfigs
 
 
 class Users(Protocol):
@@ -190,6 +191,10 @@ class UserTx(Tx, Protocol):
     def uploads(self) -> UploadRows: ...
     @property
     def strays(self) -> Strays: ...
+    @property
+    def announcements(self) -> Announcements: ...
+    @property
+    def system_configs(self) -> SystemConfigs: ...
 
 
 class Hasher(Protocol):

@@ -252,3 +252,40 @@ STRAY_OBJECTS = Table(
     Column("given_up", Boolean(create_constraint=False), nullable=False),
     Index("ix_stray_objects_due_at", "given_up", "due_at"),
 )
+
+ANNOUNCEMENTS = Table(
+    "announcements",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    Column("start_at", UtcDateTime, nullable=True),
+    Column("end_at", UtcDateTime, nullable=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("version", Integer, nullable=False),
+    Index("ix_announcements_newest", "tenant", "created_at", "id"),
+    Index("ix_announcements_shown", "tenant", "severity", "created_at", "id"),
+)
+
+# Which version of a setting counts; the row that a change locks. A setting that was never changed has none.
+SYSTEM_CONFIGS = Table(
+    "system_configs",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("config", Id, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+SYSTEM_CONFIG_VERSIONS = Table(
+    "system_config_versions",
+    metadata,
+    Column("tenant", Id, primary_key=True),
+    Column("config", Id, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("value", Text, nullable=False),
+    Column("subject", Id, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)

@@ -2,12 +2,14 @@
 
 from services.kit.uow_sql import Scope, SqlTx
 from services.user.storage.accounts import SqlSubjects, SqlUsers
+from services.user.storage.announcements import SqlAnnouncements
 from services.user.storage.api_keys import SqlApiKeys
 from services.user.storage.audit import SqlAuditTrail
 from services.user.storage.erasures import SqlErasureLog
 from services.user.storage.files import SqlFiles
 from services.user.storage.security import SqlRevocationLog, SqlThrottles
 from services.user.storage.sessions import SqlSessions
+from services.user.storage.system_configs import SqlSystemConfigs
 from services.user.storage.uploads import SqlStrays, SqlUploads
 
 
@@ -27,3 +29,5 @@ class SqlUserTx(SqlTx):
         self.files = SqlFiles(scope.session)
         self.uploads = SqlUploads(scope.session)
         self.strays = SqlStrays(scope.session)
+        self.announcements = SqlAnnouncements(scope.session)
+        self.system_configs = SqlSystemConfigs(scope.session)

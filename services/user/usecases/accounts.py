@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from services.kit.call import DEFAULT_TENANT, Call, Principal
+from services.kit.errors import FailedPrecondition
+from services.kit.live_settings import SIGN_UP_OPEN
 from services.user.domain import accounts
 from services.user.domain.accounts import ProfileChange, Registration, User, no_such_user
 from services.user.domain.audit import Action, Event, Outcome
@@ -22,10 +24,12 @@ class Accounts:
         self._outside = outside
 
     async def register(self, call: Call, wanted: Registration) -> User:
-        """Create an account; AlreadyExists naming the field that is taken."""
+        """Create an account; AlreadyExists naming the field that is taken, FailedPrecondition while it is closed."""
         accounts.check_password(wanted.password)
         call = self._outside.blinder.blinded(call)
         await raise_replay(self._outside.units, call)
+        if self._outside.live is not None and not self._outside.live.get(SIGN_UP_OPEN, DEFAULT_TENANT):
+            raise FailedPrecondition("registration is closed", metadata={"setting": SIGN_UP_OPEN.id})
         self._outside.hasher.admit()
         password_hash = await self._outside.hasher.hash(wanted.password)
         now = self._outside.clock.now()

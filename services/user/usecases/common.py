@@ -9,6 +9,7 @@ from services.kit.call import Call, Principal
 from services.kit.clock import Clock
 from services.kit.errors import Unauthenticated
 from services.kit.ids import Ids
+from services.kit.live_settings import Live
 from services.kit.uow import Units
 from services.user.domain.accounts import Identifier, no_such_user
 from services.user.domain.audit import Action, Event, Outcome
@@ -39,6 +40,7 @@ class Outside:
     revoker: Revoker
     blinder: Blinder
     key_secrets: KeySecrets
+    live: Live | None = None  # what admins have set; without it everything is as the process was started
 
 
 class Operated(Protocol):

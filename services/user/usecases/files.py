@@ -77,7 +77,7 @@ class Files:
             tx.reply(file, owner=owner.user)
 
     async def _space_for(self, tx: UserTx, owner: Owner, size: int) -> Space:
-        return (await locked_space(tx, owner)).with_one_more(size, self._outside.rules)
+        return (await locked_space(tx, owner)).with_one_more(size, self._outside.rules_of(owner))
 
     async def get(self, call: Call, file_id: str) -> File:
         """Return one of the caller's files; NotFound when there is none of that id."""

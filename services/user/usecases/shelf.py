@@ -13,13 +13,14 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from services.kit.admission import Admission
 from services.kit.clock import Clock
 from services.kit.errors import Aborted, DataLoss, NotFound, ResourceExhausted
 from services.kit.ids import Ids
+from services.kit.live_settings import FILE_SPACE, Live
 from services.kit.objects import ObjectKey, Objects, object_key
 from services.kit.uow import Units
 from services.user.domain.file_types import HEAD_BYTES, TEXT, UNKNOWN, sniff
@@ -47,6 +48,11 @@ class FileOutside:
     objects: Objects
     rules: FileRules
     admission: Admission
+    live: Live | None = None  # what admins have set; without it everything is as the process was started
+
+    def rules_of(self, owner: Owner) -> FileRules:
+        """Return what a user may keep now."""
+        return replace(self.rules, space=self.live.get(FILE_SPACE, owner.tenant)) if self.live else self.rules
 
 
 class Shelf:

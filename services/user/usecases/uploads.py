@@ -30,7 +30,7 @@ class Uploads:
         upload = Upload(owner, outside.ids.new(), name, size, 0, 0, now, now + outside.rules.upload_life)
         async with outside.units.write(call) as tx:
             space = await locked_space(tx, owner)
-            await tx.files.save_space(owner, space.with_one_more(size, outside.rules))
+            await tx.files.save_space(owner, space.with_one_more(size, outside.rules_of(owner)))
             await tx.uploads.add(upload)
             tx.reply(upload)
         return upload
