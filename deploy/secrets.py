@@ -31,6 +31,7 @@ from supervisor.keys import ensure_keys
 PROCESS_GROUPS: Final = ("gateway", "user", "recognition", "inference", "redis", "postgres", "prometheus")
 _AUTHORITY_DAYS: Final = 3650
 _CERTIFICATE_DAYS: Final = 397
+_AUTHORITY_KEY: Final = "ca.key"
 _BACK: Final = datetime.timedelta(minutes=5)  # for clocks that differ
 
 
@@ -133,11 +134,11 @@ def ensure_secrets(folder: Path, *, names: Sequence[str] = PROCESS_GROUPS) -> li
 
 
 def _ensure_authority(folder: Path, made: list[str]) -> Authority:
-    certificate, key = folder / "ca.crt", folder / "ca.key"
+    certificate, key = folder / "ca.crt", folder / _AUTHORITY_KEY
     if certificate.exists():
         return Authority.load(certificate.read_bytes(), key.read_bytes())
     authority = Authority.new("mesh")
-    made.append(_write(folder.parent, "tls/ca.key", private_pem(authority.key)))
+    made.append(_write(folder.parent, f"tls/{_AUTHORITY_KEY}", private_pem(authority.key)))
     made.append(_write(folder.parent, "tls/ca.crt", authority.certificate_pem))
     return authority
 
@@ -151,6 +152,13 @@ def _service_urls(folder: Path) -> str:
         f"CANDELA_USER_DATABASE_URL={server}/candela_user\n"
         f"CANDELA_RECOGNITION_DATABASE_URL={server}/candela_recognition\n"
     )
+
+
+def _give(folder: Path, owner: int) -> None:
+    """Give all that containers may read to their user. PermissionError for anybody but root."""
+    for path in (folder, *folder.rglob("*")):
+        if path.name != _AUTHORITY_KEY:
+            os.chown(path, owner, owner)
 
 
 def _private(folder: Path) -> Path:
@@ -169,7 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make what is missing and say what was made."""
     parser = argparse.ArgumentParser(prog="python -m deploy.secrets", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where to; readable by its owner only")
-    made = ensure_secrets(parser.parse_args(arguments).folder)
+    parser.add_argument("--owner", type=int, help="numeric user and group that shall own what containers read")
+    options = parser.parse_args(arguments)
+    made = ensure_secrets(options.folder)
+    if options.owner is not None:
+        _give(options.folder, options.owner)
     print("\n".join(f"made {name}" for name in made) or "nothing is missing")
     return 0
 
