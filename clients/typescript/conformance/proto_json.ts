@@ -80,9 +80,15 @@ export class ProtoJson {
   }
 }
 
-/** Tells whether a type is an entry of a map: loaded from a descriptor set, a map is a list of such entries. */
+/**
+ * Tells whether a type is an entry of a map: loaded from a descriptor set, a map is a list of such entries. The library
+ * gives the option to the message that has the map, too; only the entry is a key and a value and nothing else.
+ */
 function isEntry(type: protobuf.ReflectionObject | null): boolean {
-  return type instanceof protobuf.Type && type.options?.["map_entry"] === true;
+  if (!(type instanceof protobuf.Type) || type.options?.["map_entry"] !== true) {
+    return false;
+  }
+  return type.fieldsArray.length === 2 && "key" in type.fields && "value" in type.fields;
 }
 
 /** Returns a map of scalars as an object. */
