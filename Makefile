@@ -16,7 +16,7 @@ SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway t
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean venv-run venv-dev
+.PHONY: help run client-ts test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -74,13 +74,18 @@ format: venv-dev ## bring Python and proto files into their one layout
 	@.venv/bin/ruff format --quiet .
 	@for module in protos/public protos/internal; do .venv/bin/buf format --write "$$module"; done
 
+client-ts: venv-dev generate ## build the TypeScript client in clients/typescript
+	@$(PYTHON_IN_VENV) -m scripts.client_ts
+
 test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tests
 	@scripts/debian.sh test
+	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
 	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
 	@scripts/debian.sh test
 	@scripts/debian.sh long
+	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
 bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start
@@ -94,7 +99,7 @@ release: venv-dev generate ## say what breaks, make this contract the one to com
 	@$(MAKE) test
 
 clean: ## remove what commands made; the data directory and .venv stay
-	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf build dist clients/typescript/dist clients/typescript/src/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find clients/python/src -mindepth 2 -name .gitignore -printf '%h\0' | xargs -0 rm -rf
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 

@@ -43,9 +43,9 @@ export function createCandela(options: CandelaOptions): Candela {
   const make = options.transport ?? createGrpcWebTransport;
   const session = new Session(credentials(options), (interceptors) => make({ baseUrl: options.baseUrl, interceptors }));
   const interceptors = [
+    requestIds, // before what tells of it
     errors,
     defaultTimeout(options.timeoutMs ?? 30_000),
-    requestIds,
     ...(options.interceptors ?? []),
     retries(options.retry ?? {}),
     authentication(session),

@@ -1,6 +1,5 @@
 /** Errors as callers meet them: Connect's own, with what Candela says about them. */
 
-import { fromBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import {
@@ -41,7 +40,6 @@ export class CandelaError extends ConnectError {
 
   constructor(source: ConnectError) {
     super(source.rawMessage, source.code, source.metadata, undefined, source.cause);
-    this.name = "CandelaError";
     this.details = source.details;
     const info = source.findDetails(ErrorInfoSchema).find((one) => one.domain === DOMAIN);
     const delay = source.findDetails(RetryInfoSchema)[0]?.retryDelay;
@@ -53,6 +51,11 @@ export class CandelaError extends ConnectError {
       .map((one) => ({ field: one.field, description: one.description, rule: one.reason }));
     this.retryAfterMs = delay && Number(delay.seconds) * 1000 + delay.nanos / 1e6;
     this.traceId = source.findDetails(RequestInfoSchema)[0]?.requestId || (source.metadata.get(TRACE) ?? "");
+  }
+
+  /** Connect tells its errors by their shape and name, which these share; this tells them by their class. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === "object" && value !== null && CandelaError.prototype.isPrototypeOf(value);
   }
 
   /** Returns whatever was thrown as a CandelaError; one that is already there as it is. */
@@ -69,9 +72,4 @@ export function fromStatus(status: Status): CandelaError {
     value: detail.value,
   }));
   return new CandelaError(source);
-}
-
-/** Returns the status in a `grpc-status-details-bin` trailer; for callers that speak gRPC without this package. */
-export function statusOf(schema: Parameters<typeof fromBinary>[0], trailer: Uint8Array): Status {
-  return fromBinary(schema, trailer) as Status;
 }

@@ -45,18 +45,24 @@ async function* guarded(response: StreamResponse): AsyncIterable<Message> {
 /** Gives calls without a timeout of their own this one; it covers all attempts together. */
 export function defaultTimeout(milliseconds: number): Interceptor {
   return (next) => async (request) => {
-    if (request.stream || milliseconds <= 0 || request.header.has("grpc-timeout")) {
+    const isGrpc = request.header.get("content-type")?.startsWith("application/grpc");
+    const header = isGrpc ? "grpc-timeout" : "connect-timeout-ms";
+    if (request.stream || milliseconds <= 0 || request.header.has(header)) {
       return await next(request);
     }
-    const late = AbortSignal.timeout(milliseconds);
-    const signal = AbortSignal.any([request.signal, late]);
+    request.header.set(header, isGrpc ? `${milliseconds}m` : String(milliseconds)); // so that servers stop in time
+    const going = new AbortController();
+    const leave = () => going.abort(request.signal.reason);
+    request.signal.addEventListener("abort", leave);
+    const late = new Error("the call took longer than its timeout");
+    const timer = setTimeout(() => going.abort(late), milliseconds);
     try {
-      return await next({ ...request, signal } as UnaryRequest);
+      return await next({ ...request, signal: going.signal } as UnaryRequest);
     } catch (thrown) {
-      if (late.aborted && !request.signal.aborted) {
-        throw CandelaError.from(new Error("the call took longer than its timeout"), Code.DeadlineExceeded);
-      }
-      throw thrown;
+      throw going.signal.reason === late ? CandelaError.from(late, Code.DeadlineExceeded) : thrown;
+    } finally {
+      clearTimeout(timer);
+      request.signal.removeEventListener("abort", leave);
     }
   };
 }

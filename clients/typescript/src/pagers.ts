@@ -9,7 +9,7 @@ interface Page {
   nextPageToken: string;
 }
 type List<Request, Reply> = (request: Request, options?: CallOptions) => Promise<Reply>;
-type ItemOf<Reply> = { [Key in keyof Reply]: Reply[Key] extends (infer Item)[] ? Item : never }[keyof Reply];
+type ItemOf<Reply> = { [Key in keyof Reply]-?: Reply[Key] extends (infer Item)[] ? Item : never }[keyof Reply];
 
 /** Yields the pages of a list: `for await (const page of pages(candela.session.listSessions, {}))`. */
 export async function* pages<Request extends PageRequest, Reply extends Page>(
