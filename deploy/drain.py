@@ -1,13 +1,15 @@
 """Lets the Envoy of this container finish: `python drain.py ADMIN_PORT [SECONDS]`, before it gets SIGTERM (preStop).
 
-Callers are told to connect elsewhere, new connections are no longer taken, and it waits until nothing is being answered
-any more, for so many seconds at most (20).
+For five seconds (`--drain-time-s` in gateway.sh) callers are told to connect elsewhere while new ones are still taken:
+whoever balances needs a moment to learn that this gateway leaves. Then the listeners close, and it waits until nothing
+is being answered any more, for so many seconds at most in all (20).
 """
 
 import sys
 import time
 import urllib.request
 
+_DRAIN_SECONDS = 5.0
 _INTERVAL = 0.2
 _TIMEOUT = 2.0
 
@@ -17,7 +19,8 @@ def main(port: int, longest: float = 20.0) -> int:
     admin = f"http://127.0.0.1:{port}"
     end = time.monotonic() + longest
     try:
-        _ask(f"{admin}/drain_listeners?graceful&skip_exit", "POST")
+        _ask(f"{admin}/drain_listeners?graceful", "POST")
+        time.sleep(_DRAIN_SECONDS + _INTERVAL)
         while _active(admin):
             if time.monotonic() > end:
                 return 1
