@@ -1,4 +1,4 @@
-"""The commands of the process: `migrate` and `verify-audit`."""
+"""The commands of the process: `migrate`, `verify-audit` and `make-admin`."""
 
 import os
 import sqlite3
@@ -52,6 +52,33 @@ async def test_verify_audit_says_whether_the_chain_holds(tmp_path: Path) -> None
     broken = _command(tmp_path, "verify-audit")
     assert broken.returncode == 1
     assert broken.stdout == "tenant default: BROKEN at entry 2: entry 2 is missing (found 3)\n"
+    world.close()
+    await database.close()
+
+
+async def test_make_admin_works_without_the_mesh(tmp_path: Path) -> None:
+    nowhere = _command(tmp_path, "make-admin", "ada@example.com")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert "make run" in nowhere.stderr
+    assert not (tmp_path / "db").exists()  # looking leaves nothing behind
+    (tmp_path / "db").mkdir()
+    database = Database(UserSettings(data_dir=tmp_path).database_url)
+    world = await new_world(database)
+    user = await world.register("ada@example.com", username="Ada")
+    unknown = _command(tmp_path, "make-admin", "eve@example.com")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "register first" in unknown.stderr
+    for who, says in (("ADA@example.com", "is an admin now; was FREE"), ("ada", "is an admin already")):
+        done = _command(tmp_path, "make-admin", who)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"(users/{user.id}" in done.stdout
+        assert says in done.stdout
+    entry = (await world.audit())[-1]
+    assert (entry.action, entry.actor, entry.method) == ("user.role_set", "system", "")
+    async with world.units.read() as tx:
+        revoked = await tx.revocations.since(world.clock.now())
+    assert [one.id for one in revoked] == [user.id]  # for Redis, as soon as the mesh runs
+    assert _command(tmp_path, "verify-audit").stdout == "tenant default: 2 entries, the chain holds\n"
     world.close()
     await database.close()
 
