@@ -14,10 +14,11 @@ from services.kit.admission import Admission
 from services.kit.call import Call, Principal
 from services.kit.clock import ManualClock
 from services.kit.database import Database
-from services.kit.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.kit.idempotency import Replies
 from services.kit.idempotency_sql import Claims
 from services.kit.ids import RandomIds
+from services.kit.live_settings import DOCUMENT_PAGES, RECOGNITION_CLOSED, LiveValues
 from services.kit.migrations import upgrade
 from services.kit.paging import PageRequest
 from services.kit.uow_sql import SqlUnits
@@ -87,6 +88,7 @@ class Service:
         clock = ManualClock()
         self.reader = ScriptedReader()
         self.files = ScriptedFiles()
+        self.live = LiveValues()
         self.units = SqlUnits(database, SqlRecognitionTx, Claims(request_claims, clock))
         self.recognitions = Recognitions(
             units=self.units,
@@ -96,6 +98,7 @@ class Service:
             admission=Admission(running=2, waiting_bytes=3 * len(picture("PNG"))),
             clock=clock,
             ids=RandomIds(clock),
+            live=self.live,
         )
 
     async def recognize(
@@ -124,6 +127,25 @@ async def service(database_url: str) -> AsyncIterator[Service]:
 
 def call(request_id: str = "", user: str = "ada", fingerprint: bytes = b"f" * 32) -> Call:
     return Call("/r/RecognizeDocument", replace(ADA, user=user), request_id=request_id, fingerprint=fingerprint)
+
+
+async def test_recognition_can_be_closed_and_repeats_are_still_answered(service: Service) -> None:
+    first = await service.recognize(call("r1"))
+    service.live.take({("default", RECOGNITION_CLOSED.id): "back at noon"})
+    with pytest.raises(FailedPrecondition, match="back at noon"):
+        await service.recognize(call())
+    assert await service.recognize(call("r1")) == first
+    assert service.reader.pages_read == 1
+    service.live.take({("other", RECOGNITION_CLOSED.id): "somebody else's"})
+    assert await service.recognize(call())
+
+
+async def test_how_many_pages_one_call_reads_can_be_set(service: Service) -> None:
+    service.live.take({("default", DOCUMENT_PAGES.id): 2})
+    assert (await service.recognize(call(), pdf(2))).source.page_count == 2
+    with pytest.raises(InvalidArgument) as refused:
+        await service.recognize(call(), pdf(3))
+    assert refused.value.metadata["limit_pages"] == "2"
 
 
 async def test_a_document_is_read_ordered_stored_and_found_again(service: Service) -> None:
