@@ -88,7 +88,12 @@ def test_the_base_is_named_once() -> None:
 
 def test_what_images_import_is_in_them() -> None:
     """Nothing that a server imports is left out: no package of ours beyond those that are copied."""
-    copied = {rest.split()[-1].split("/")[0] for stage in ("base", "services", "gateway") for name, rest in stages()[stage] if name == "COPY"}
+    copied = {
+        rest.split()[-1].split("/")[0]
+        for stage in ("base", "services", "gateway")
+        for name, rest in stages()[stage]
+        if name == "COPY"
+    }
     for package in ("services", "inference_server", "observability", "gateway_envoy"):
         for file in (_ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
