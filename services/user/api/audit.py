@@ -17,8 +17,8 @@ from services.user.usecases.audit_log import AuditLog
 _OUTCOMES = {
     Outcome.ALLOWED.value: audit_event_pb2.AuditEvent.OUTCOME_ALLOWED,
     Outcome.DENIED.value: audit_event_pb2.AuditEvent.OUTCOME_DENIED,
+    Outcome.FAILED.value: audit_event_pb2.AuditEvent.OUTCOME_FAILED,
 }
-_FAILED = audit_event_pb2.AuditEvent.OUTCOME_FAILED
 _OUTCOME_OF = {number: Outcome(value) for value, number in _OUTCOMES.items()}
 # What callers were told for these, where the entry itself does not say.
 _REASONS = {
@@ -45,8 +45,6 @@ class AuditApi(audit_service_pb2_grpc.AuditServiceServicer):
         filters = repr((search, user, request.resource, request.outcome))
         listing = Listing("audit events", call.caller.tenant, call.caller.user, filter=filters)
         wanted = self._page_tokens.read(request.page_size, request.page_token, listing)
-        if request.outcome == _FAILED:  # the log keeps what was done and what was refused
-            return audit_service_pb2.ListAuditEventsResponse()
         found = await self._log.search(call, user, request.resource, search, wanted)
         return audit_service_pb2.ListAuditEventsResponse(
             audit_events=[event_message(entry, found.users) for entry in found.page.items],
@@ -70,8 +68,7 @@ def event_message(entry: Entry, users: Mapping[str, str]) -> audit_event_pb2.Aud
     resource = entry.resource
     if not resource and entry.target in users:
         resource = f"users/{users[entry.target]}"
-    denied = entry.outcome == Outcome.DENIED.value
-    reason = _reason(entry.action, details) if denied else ""
+    reason = "" if entry.outcome == Outcome.ALLOWED.value else _reason(entry, details)
     return audit_event_pb2.AuditEvent(
         name=f"auditEvents/{entry.seq}",
         create_time=timestamp(entry.time),
@@ -79,7 +76,7 @@ def event_message(entry: Entry, users: Mapping[str, str]) -> audit_event_pb2.Aud
         user=f"users/{users[entry.actor]}" if entry.actor in users else "",
         method=details.pop("method", "").lstrip("/") or entry.method,
         resource=resource,
-        outcome=_OUTCOMES.get(entry.outcome, _FAILED),
+        outcome=_OUTCOMES.get(entry.outcome, audit_event_pb2.AuditEvent.OUTCOME_UNSPECIFIED),
         reason=reason,
         changes=changes.split("\n") if changes else [],
         peer=entry.peer,
@@ -90,14 +87,11 @@ def event_message(entry: Entry, users: Mapping[str, str]) -> audit_event_pb2.Aud
     )
 
 
-def _reason(action: str, details: dict[str, str]) -> str:
-    """Return the ErrorReason of a refusal; a word of our own, such as `unknown`, stays among the details."""
-    known = details.get("reason", "")
-    if action == Action.API_KEY_REFUSED.value:
-        return details.pop("reason", "")
-    if action == Action.LOGIN_FAILED.value and known == "suspended":
+def _reason(entry: Entry, details: dict[str, str]) -> str:
+    """Return the ErrorReason of a refusal or failure; a word of our own, such as `unknown`, stays in the details."""
+    if entry.action == Action.LOGIN_FAILED.value and details.get("reason") == "suspended":
         return "USER_SUSPENDED"
-    return _REASONS.get(action, "PERMISSION_DENIED")
+    return _REASONS.get(entry.action) or details.pop("reason", "PERMISSION_DENIED")
 
 
 def _search(request: audit_service_pb2.ListAuditEventsRequest) -> Search:

@@ -49,6 +49,16 @@ class SessionApi(session_service_pb2_grpc.SessionServiceServicer):
             current_call(), Empty, lambda call: self._sign_in.end(call, id_of(request.name)), nothing
         )
 
+    async def DeleteOtherSessions(
+        self, request: session_service_pb2.DeleteOtherSessionsRequest, context: Any
+    ) -> session_service_pb2.DeleteOtherSessionsResponse:
+        return await self._replies.run(
+            current_call(),
+            session_service_pb2.DeleteOtherSessionsResponse,
+            self._sign_in.end_others,
+            lambda count: session_service_pb2.DeleteOtherSessionsResponse(ended_count=count),
+        )
+
     async def GetJsonWebKeySet(
         self, request: session_service_pb2.GetJsonWebKeySetRequest, context: Any
     ) -> session_pb2.JsonWebKeySet:

@@ -53,6 +53,7 @@ class Outcome(StrEnum):
 
     ALLOWED = "allowed"
     DENIED = "denied"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

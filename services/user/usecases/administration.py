@@ -4,12 +4,13 @@ Locks are taken in one order everywhere: the tenant's admins by their ids, then 
 admins who demote or suspend each other at once exactly one succeeds, on every database.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from services.kit.call import Call, Principal
-from services.kit.errors import FailedPrecondition, PermissionDenied
+from services.kit.errors import CandelaError, FailedPrecondition, PermissionDenied
 from services.kit.paging import Page, PageRequest
 from services.user.domain.accounts import Role, State, User, UserSearch, no_such_user
 from services.user.domain.api_keys import KeyEnd
@@ -38,12 +39,12 @@ class Administration:
     async def suspend(self, call: Call, user_id: str, comment: str) -> User:
         """Shut an account and end its sessions and keys; FailedPrecondition for the caller's own."""
         caller = signed_in(call)
-        if user_id == caller.user:
-            raise FailedPrecondition("your own account cannot be suspended by yourself", metadata={"user": "users/me"})
         ended: list[Revocation] = []
 
         async def work(tx: UserTx) -> User:
             ended.clear()
+            if user_id == caller.user:
+                raise FailedPrecondition("you cannot suspend your own account", metadata={"user": "users/me"})
             user = await self._locked(tx, caller, user_id)
             now = self._outside.clock.now()  # under the lock: later than any token that was issued before this
             after = user
@@ -55,7 +56,7 @@ class Administration:
             tx.reply(after, owner=user.id)
             return after
 
-        suspended = await self._outside.units.run(call, work)
+        suspended = await self._noting_failure(call, Action.USER_SUSPENDED, user_id, work)
         await spread(self._outside, ended)
         return suspended
 
@@ -71,7 +72,7 @@ class Administration:
             tx.reply(after, owner=user.id)
             return after
 
-        return await self._outside.units.run(call, work)
+        return await self._noting_failure(call, Action.USER_REINSTATED, user_id, work)
 
     async def set_role(self, call: Call, user_id: str, role: Role) -> User:
         """Give a role; access tokens from before end. FailedPrecondition when the last admin would lose it."""
@@ -88,9 +89,30 @@ class Administration:
             tx.reply(after, owner=user.id)
             return after
 
-        changed = await self._outside.units.run(call, work)
+        changed = await self._noting_failure(call, Action.USER_ROLE_SET, user_id, work)
         await spread(self._outside, ended)
         return changed
+
+    async def _noting_failure(
+        self, call: Call, action: Action, user_id: str, work: Callable[[UserTx], Awaitable[User]]
+    ) -> User:
+        """Do `work`; a failure is in the audit log before it is told, in a transaction of its own."""
+        try:
+            return await self._outside.units.run(call, work)
+        except CandelaError as error:
+            outcome = Outcome.DENIED if isinstance(error, PermissionDenied) else Outcome.FAILED
+            with suppress(CandelaError):  # a database that is away: the first failure says so
+                await self._note_failure(call.caller, action, user_id, outcome, error.reason)
+            raise
+
+    async def _note_failure(
+        self, caller: Principal, action: Action, user_id: str, outcome: Outcome, reason: str
+    ) -> None:
+        now = self._outside.clock.now()
+        async with self._outside.units.write() as tx:
+            actor, target = [await tx.subjects.of(caller.tenant, user) for user in (caller.user, user_id)]
+            details = {"reason": reason}
+            await tx.audit.append(Event(caller.tenant, now, action, outcome, actor, target, caller.session, details))
 
     async def _locked(self, tx: UserTx, caller: Principal, user_id: str, *, keep_admin: bool = False) -> User:
         """Return the account to change, under the locks that keep the tenant's admins as they are."""

@@ -1,11 +1,12 @@
 """Sessions: log in, stay logged in, see and end one's sessions."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from services.kit.call import DEFAULT_TENANT, Call
 from services.kit.errors import PermissionDenied
+from services.kit.live_settings import SESSION_LIFE
 from services.kit.paging import Page, PageRequest
 from services.user.domain import accounts, sessions
 from services.user.domain.accounts import User
@@ -77,7 +78,8 @@ class SignIn:
         return grant
 
     async def _grant_new(self, tx: UserTx, user: User, device: str, now: datetime) -> Grant:
-        session = sessions.opened(user.tenant, self._outside.ids.new(), user.id, device, now, self._rules)
+        rules = self._rules_of(user.tenant)
+        session = sessions.opened(user.tenant, self._outside.ids.new(), user.id, device, now, rules)
         await tx.sessions.add(session)
         return await self._grant(tx, user, session, now)
 
@@ -114,9 +116,13 @@ class SignIn:
             return _Refusal(verdict if verdict in (Verdict.EXPIRED, Verdict.ENDED) else Verdict.ENDED)
         if verdict is Verdict.ROTATE:
             await tx.sessions.retire(session, session.generation, now)
-        session = sessions.refreshed(session, verdict, now, self._rules)
+        session = sessions.refreshed(session, verdict, now, self._rules_of(session.tenant))
         await tx.sessions.update(session)
         return await self._grant(tx, user, session, now)
+
+    def _rules_of(self, tenant: str) -> SessionRules:
+        live = self._outside.live
+        return replace(self._rules, refresh_life=live.get(SESSION_LIFE, tenant)) if live else self._rules
 
     async def _stolen(self, tx: UserTx, session: Session, now: datetime) -> Revocation:
         subject = await tx.subjects.of(session.tenant, session.user)
@@ -153,6 +159,23 @@ class SignIn:
             )
             tx.reply(None)
         await spread(self._outside, [revocation])
+
+    async def end_others(self, call: Call) -> int:
+        """End all living sessions of the caller but the one of the call; return how many there were."""
+        caller = signed_in(call)
+        now = self._outside.clock.now()
+        async with self._outside.units.write(call) as tx:
+            ended = await tx.sessions.end_others(caller.tenant, caller.user, caller.session, EndReason.LOGGED_OUT, now)
+            revocations = [Revocation(caller.tenant, Ended.SESSION, session, now) for session in ended]
+            await tx.revocations.add(revocations)
+            subject = await tx.subjects.of(caller.tenant, caller.user)
+            details = {"sessions_ended": str(len(ended))}
+            await tx.audit.append(
+                Event(caller.tenant, now, Action.SESSION_ENDED, Outcome.ALLOWED, subject, subject, details=details)
+            )
+            tx.reply(len(ended))
+        await spread(self._outside, revocations)
+        return len(ended)
 
 
 def digest_of(refresh_token: str) -> bytes:

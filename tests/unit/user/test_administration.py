@@ -6,7 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from services.kit.errors import (
+    CandelaError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from services.kit.key_text import digest_of
 from services.kit.paging import Cursor, PageRequest
 from services.user.domain.accounts import Role, State, User, UserSearch
@@ -194,6 +201,28 @@ async def test_what_cannot_be_done(world: World) -> None:
             await work
     with pytest.raises(PermissionDenied):  # a token from before the demotion, a moment too late
         await world.administration.suspend(world.call(replace(user, role=Role.ADMIN)), admin.id, "x")
+
+
+async def test_what_failed_is_in_the_audit_log_too(world: World) -> None:
+    admin, eve = await new_admin(world), await world.register()
+    call = world.call(admin)
+    for work in (
+        world.administration.suspend(call, admin.id, "me"),
+        world.administration.set_role(call, admin.id, Role.FREE),
+        world.administration.reinstate(call, "nobody", "x"),
+        world.administration.suspend(world.call(replace(eve, role=Role.ADMIN)), admin.id, "x"),
+    ):
+        with pytest.raises(CandelaError):
+            await work
+    entries = (await world.audit())[-4:]
+    assert [(entry.action, entry.outcome, entry.details) for entry in entries] == [
+        ("user.suspended", "failed", '{"reason":"FAILED_PRECONDITION"}'),
+        ("user.role_set", "failed", '{"reason":"FAILED_PRECONDITION"}'),
+        ("user.reinstated", "failed", '{"reason":"NOT_FOUND"}'),
+        ("user.suspended", "denied", '{"reason":"PERMISSION_DENIED"}'),
+    ]
+    assert entries[1].actor == entries[1].target != ""
+    assert entries[2].target == ""
 
 
 async def test_of_two_admins_who_demote_each_other_one_stays(world: World) -> None:
