@@ -12,6 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDe
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from candela.auth.v1 import access_pb2
+
 _PUBLIC: Final = Path(__file__).parents[2] / "protos/public"
 
 
@@ -51,6 +53,12 @@ class Method:
     def options(self) -> descriptor_pb2.MethodOptions:
         options: descriptor_pb2.MethodOptions = self.descriptor.GetOptions()
         return options
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is called without a token."""
+        level: int = self.options.Extensions[access_pb2.access].level
+        return level == access_pb2.Access.LEVEL_PUBLIC
 
     @property
     def changes_nothing(self) -> bool:

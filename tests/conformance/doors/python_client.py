@@ -30,7 +30,10 @@ _REFUSALS: Final = (InexpressibleError, TypeError, ValueError)
 
 
 class PythonClient:
-    """`candela.Client`. It has no way to go away from a call that does not stream."""
+    """`candela.Client`. It has no way to go away from a call that does not stream.
+
+    Neither client makes a call that needs a token when it has none.
+    """
 
     name = "python"
 
@@ -38,7 +41,7 @@ class PythonClient:
         self._target = target
 
     def can(self, question: Question) -> bool:
-        return question.cancel_after is None or question.method.streams
+        return _has_token(question) and (question.cancel_after is None or question.method.streams)
 
     def ask(self, question: Question) -> Outcome:
         messages: list[Message] = []
@@ -50,6 +53,8 @@ class PythonClient:
                 if not question.method.streams:
                     return received([empty_pb2.Empty() if found is None else found])
                 with found as stream:
+                    if question.cancel_after == 0:
+                        return _LEFT
                     for one in stream:
                         messages.append(one)
                         if len(messages) == question.cancel_after:
@@ -68,7 +73,7 @@ class AsyncPythonClient:
         self._target = target
 
     def can(self, question: Question) -> bool:
-        return True
+        return _has_token(question)
 
     def ask(self, question: Question) -> Outcome:
         return asyncio.run(self._ask(question))
@@ -99,11 +104,17 @@ class AsyncPythonClient:
         if not question.method.streams:
             return received([empty_pb2.Empty() if found is None else found])
         async with found as stream:
+            if question.cancel_after == 0:
+                return _LEFT
             async for one in stream:
                 messages.append(one)
                 if len(messages) == question.cancel_after:
                     return _LEFT
         return received(messages)
+
+
+def _has_token(question: Question) -> bool:
+    return question.method.is_public or bool(question.token)
 
 
 async def _turns_of_the_loop() -> None:
