@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, Self
 
 from prometheus_client import REGISTRY
@@ -84,8 +85,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        """Bind without the base class's look-up of the host's name, which may ask a name server."""
-        self.socket.bind(self.server_address)
+        """Bind, but leave out HTTPServer's look-up of the host's name, which may ask a name server."""
+        TCPServer.server_bind(self)  # with SO_REUSEADDR: a restarted process must get its port back at once
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def finish_request(self, request: Any, client_address: Any) -> None:

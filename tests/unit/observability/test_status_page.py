@@ -118,3 +118,12 @@ def test_a_caller_who_says_nothing_holds_nobody_up(secured: StatusPage, certific
 def test_a_port_that_is_taken_is_said(page: StatusPage) -> None:
     with pytest.raises(OSError, match="in use"):
         StatusPage(page.port, lambda: True)
+
+
+def test_a_restarted_process_gets_its_port_back_at_once(serves: threading.Event) -> None:
+    """Answered connections linger for a minute on the side that closed them: ours."""
+    with StatusPage(0, serves.is_set) as first:
+        port = first.port
+        assert get(first, "/health")[0] == 503
+    with StatusPage(port, serves.is_set) as second:
+        assert get(second, "/health")[0] == 503
