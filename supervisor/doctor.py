@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from services.kit.migrations import newest_revision
+from supervisor.backup.create import backups_of
+from supervisor.backup.restore import migrations_of
+from supervisor.backup.snapshot import SnapshotError, revision_of
 from supervisor.binaries import MissingProgramError, find
 from supervisor.datadir import holder_of
 from supervisor.keys import KEY_FILES, KEY_PAIRS, key_set_matches
@@ -205,6 +210,34 @@ def check_databases(settings: SupervisorSettings) -> Iterator[Finding]:
         yield Finding(Mark.OK, "databases", "will be made by the first start")
 
 
+def check_schemas(settings: SupervisorSettings) -> Iterator[Finding]:
+    """Say which databases are newer than this version of Candela. Older ones are migrated by the next start."""
+    for file in sorted(settings.data.db.glob("*.sqlite3")) if settings.data.db.exists() else []:
+        folder = migrations_of(file.stem)
+        try:
+            number = revision_of(file)
+        except SnapshotError:
+            continue  # check_databases says it
+        if folder is not None and number is not None and number > (newest := newest_revision(folder)):
+            remedy = "run the newer version of Candela that made it, or restore an older backup"
+            yield Finding(Mark.FAIL, "schema", f"{file.stem} is newer ({number}) than this version ({newest})", remedy)
+
+
+def check_backups(settings: SupervisorSettings) -> Iterator[Finding]:
+    """Tell how old the last backup in its usual place is, and what restores and resets left beside the data."""
+    data = settings.data
+    if not data.db.exists():
+        return
+    archives = [path.stat().st_mtime for path in backups_of(data).glob("*.tar")]
+    if archives:
+        yield Finding(Mark.OK, "backup", f"the last one is {(time.time() - max(archives)) / 3600:.1f} h old")
+    else:
+        yield Finding(Mark.OK, "backup", f"none in {backups_of(data)}: make backup writes one")
+    for kind in ("before-restore", "before-reset", "restoring"):
+        for folder in sorted(data.root.parent.glob(f"{data.root.name}.{kind}-*")):
+            yield Finding(Mark.WARN, "old data", f"{folder} still holds data", f"rm -r {folder}, once you are sure")
+
+
 def _log_in(name: str, url: str) -> Finding:
     """Open a connection with the user and the password that the URL has."""
     from services.kit.database_url import DatabaseKind, DatabaseUrl  # noqa: PLC0415 — only this check needs it
@@ -262,4 +295,5 @@ def _is_open(path: Path) -> bool:
 
 CHECKS: tuple[Check, ...] = (
     check_python, check_packages, check_programs, check_ports, check_data_dir, check_disk, check_keys, check_databases,
+    check_schemas, check_backups,
 )  # fmt: skip

@@ -22,7 +22,7 @@ from supervisor.settings import REPOSITORY, SupervisorSettings
 
 _PRIVATE_FILE, _PRIVATE_DIR = 0o600, 0o700
 # Values of these are passwords, or hold one.
-_SECRET = ("_URL", "_KEY", "_PASSWORD", "_SECRET", "_TOKEN", "_DSN")
+_SECRET = ("_URL", "_SHARDS", "_KEY", "_PASSWORD", "_SECRET", "_TOKEN", "_DSN")
 _NAMED_AT_MOST = 5
 
 

@@ -43,6 +43,7 @@ def restore(settings: SupervisorSettings, archive: str, *, force: bool = False, 
 def _restore(settings: SupervisorSettings, archive: Path, *, force: bool) -> tuple[Manifest, list[Path]]:
     """Check everything, build the new directory beside, and swap; return what it was and where the old ones are."""
     data = settings.data
+    elsewhere(settings)  # a wrong URL is said now, not when everything is done
     if (holder := holder_of(data)) is not None:
         raise ArchiveError(f"a mesh runs on {data.root} (supervisor pid {holder}): stop it first")
     if _is_occupied(data) and not force:

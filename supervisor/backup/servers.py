@@ -7,20 +7,24 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from services.kit.database_url import DatabaseKind, DatabaseUrl
+from services.kit.shard_map import ShardMap
 from supervisor.backup.manifest import ArchiveError
 from supervisor.settings import SupervisorSettings
 
-_SUFFIX, _PREFIX = "_DATABASE_URL", "CANDELA_"
+_PREFIX, _SUFFIX, _SHARDS = "CANDELA_", "_database_url", "_shards"
 _LIMIT_SECONDS = 3600.0
 
 
 def elsewhere(settings: SupervisorSettings) -> dict[str, DatabaseUrl]:
     """Return the databases that are not files in the data directory, by service. ValueError for a wrong URL."""
-    urls = {
-        name.removeprefix(_PREFIX).removesuffix(_SUFFIX).lower(): DatabaseUrl(url)
-        for name, url in settings.inherited.items()
-        if name.startswith(_PREFIX) and name.endswith(_SUFFIX) and url
-    }
+    urls: dict[str, DatabaseUrl] = {}
+    for name, text in settings.inherited.items():
+        service = name.removeprefix(_PREFIX).lower()
+        if service.endswith(_SUFFIX) and text:
+            urls[service.removesuffix(_SUFFIX)] = DatabaseUrl(text)
+        elif service.endswith(_SHARDS):
+            shards = ShardMap.parse(text).urls if text else {}
+            urls |= {f"{service.removesuffix(_SHARDS)}-{shard}": DatabaseUrl(url) for shard, url in shards.items()}
     inside = settings.data.db.absolute()
     return {name: url for name, url in urls.items() if not (url.is_sqlite and url.path.absolute().parent == inside)}
 

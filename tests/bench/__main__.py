@@ -33,9 +33,11 @@ _BENCHES = {
     "gateway": "tests.bench.gateway_mesh",
     "gateway-alone": "tests.bench.gateway_overhead",
     "recovery": "tests.bench.recovery",
+    "replicas": "tests.bench.replicas",
     "pipeline": "tests.bench.pipeline_cost",
     "writes": "tests.bench.writes",
     "client": "tests.bench.client_start",
+    "settings": "tests.bench.settings",
 }
 # Installs a virtual environment: too slow for every run.
 _ONLY_WHEN_NAMED = frozenset({"start-first"})

@@ -1,9 +1,6 @@
 """Two of everything: one of two dies, or all are restarted in turn, and no caller is refused."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +10,11 @@ from tests.support.load import BACK, assert_all_can_log_in
 from tests.support.mesh import Mesh
 from tests.support.mesh_fixture import metric
 from tests.support.steady_load import Tally, steady_load
+from tests.support.supervisor_command import supervise
 
 pytestmark = pytest.mark.timeout(300)
 
 _BURST_SECONDS = 1.0
-_ROOT = Path(__file__).parents[2]
 # Cheap passwords: what is under load here is the mesh, not the processor.
 _SETTINGS = {"CANDELA_REPLICAS": "2", "CANDELA_USER_BCRYPT_COST": "4"}
 
@@ -47,9 +44,7 @@ def test_one_of_two_is_killed_and_no_call_fails(mesh: Mesh, name: str) -> None:
 def test_a_rolling_restart_refuses_nobody(mesh: Mesh) -> None:
     before = mesh.pids()
     with steady_load(mesh) as tally:
-        environment = {"CANDELA_DATA_DIR": str(mesh.data.root), "PATH": "/usr/bin:/bin"}
-        command = [sys.executable, "-m", "supervisor", "restart"]
-        done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = supervise(mesh.data, "restart")
     assert done.returncode == 0, done.stdout + done.stderr
     assert_nobody_was_refused(mesh, tally)
     after = mesh.pids()

@@ -142,7 +142,8 @@ class Mesh:
     @classmethod
     def _start(cls, folder: Path, environment: Mapping[str, str]) -> "Mesh":
         """Start and wait; again on other ports when another program took one between looking and listening."""
-        base = _FIRST_BASE + os.getpid() % 400 * 40
+        # The whole plan stays below 32768, where ports begin that the kernel gives to outgoing connections.
+        base = _FIRST_BASE + os.getpid() % 250 * 40
         for attempt in range(_ATTEMPTS):
             mesh = cls(folder, find_free_base(base + attempt * 40), environment)
             try:

@@ -126,12 +126,14 @@ def test_databases_elsewhere_are_told_about(settings: SupervisorSettings, tmp_pa
         "CANDELA_USER_DATABASE_URL": "mysql+aiomysql://me:hunter2@127.0.0.1/candela",
         "CANDELA_RECOGNITION_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/elsewhere.sqlite3",
         "CANDELA_OBJECTS_URL": "s3://bucket/prefix",
+        "CANDELA_CHAT_SHARDS": "a 0-2047 mysql+aiomysql://me:hunter2@h/a; b 2048-4095 mysql+aiomysql://me:hunter2@h/b",
     }
     out = io.StringIO()
     assert create.backup(settings_of(settings.data.root, **urls), str(tmp_path / "a.tar"), out) == 0
     told = [line for line in out.getvalue().splitlines() if "not in it" in line]
-    assert len(told) == 3
+    assert [line.split()[3].rstrip(":") for line in told] == ["user", "recognition", "chat-a", "chat-b", "stored"]
     assert "hunter2" not in out.getvalue()
+    assert b"hunter2" not in check(tmp_path / "a.tar").to_json()
 
 
 def test_objects_that_rows_name_and_nobody_has_are_told(settings: SupervisorSettings, tmp_path: Path) -> None:

@@ -86,3 +86,28 @@ def test_a_database_server_that_does_not_answer_is_a_failure(settings: Superviso
     finding = only(doctor.check_databases(elsewhere), Mark.FAIL)
     assert "CANDELA_USER_DATABASE_URL" in finding.detail
     assert "secret" not in finding.detail
+
+
+def test_a_database_of_a_newer_version_is_a_failure(settings: SupervisorSettings) -> None:
+    settings.data.prepare()
+    for service, number in (("user", "9999"), ("recognition", "0001"), ("somebody-else", "9999")):
+        with closing(sqlite3.connect(settings.data.db / f"{service}.sqlite3")) as connection, connection:
+            connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (number,))
+    [finding] = doctor.check_schemas(settings)
+    assert finding.mark is Mark.FAIL
+    assert finding.detail.startswith("user is newer (9999)")
+
+
+def test_the_last_backup_and_what_was_moved_aside_are_told(settings: SupervisorSettings) -> None:
+    settings.data.prepare()
+    assert "make backup" in only(doctor.check_backups(settings), Mark.OK).detail
+    folder = settings.data.root.with_name(f"{settings.data.root.name}-backups")
+    folder.mkdir()
+    (folder / "a.tar").touch()
+    assert "0.0 h old" in only(doctor.check_backups(settings), Mark.OK).detail
+    aside = settings.data.root.with_name(f"{settings.data.root.name}.before-reset-x")
+    aside.mkdir()
+    [_, finding] = doctor.check_backups(settings)
+    assert finding.mark is Mark.WARN
+    assert str(aside) in finding.remedy
