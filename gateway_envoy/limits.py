@@ -41,7 +41,7 @@ class Limits:
     buffer: int = 256 * KIB
     """What is buffered for one connection and direction before the sender is held back."""
     heap: int = 768 * MIB
-    """Memory of the whole process. Near it the largest requests are reset, at it new ones are refused."""
+    """Memory of the whole process. Near it new requests are refused, and those still arriving over HTTP/1.1."""
     connect: float = 1.0
     """Longest time to connect to a service."""
     upstream_requests: int = 10_000
