@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -20,16 +22,13 @@ from google.rpc import error_details_pb2, status_pb2
 from candela.recognition.v1 import (
     recognition_pb2,
     recognition_service_pb2,
-    recognition_service_pb2_grpc,
 )
 from candela.user.v1 import (
     notification_service_pb2,
     session_pb2,
     session_service_pb2,
-    session_service_pb2_grpc,
     user_pb2,
     user_service_pb2,
-    user_service_pb2_grpc,
 )
 
 ACCESS_SECONDS = 900
@@ -138,7 +137,7 @@ class World:
             fail(context, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
 
 
-class Users(user_service_pb2_grpc.UserServiceServicer):
+class Users:
     """Accounts: one user."""
 
     def __init__(self, world: World) -> None:
@@ -169,7 +168,7 @@ class Users(user_service_pb2_grpc.UserServiceServicer):
         return self.world.handle("DeleteUser", request, context, Empty)
 
 
-class Sessions(session_service_pb2_grpc.SessionServiceServicer):
+class Sessions:
     """Log-in, rotation and a list of five."""
 
     def __init__(self, world: World) -> None:
@@ -218,7 +217,7 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         return self.world.handle("DeleteSession", request, context, Empty)
 
 
-class Recognitions(recognition_service_pb2_grpc.RecognitionServiceServicer):
+class Recognitions:
     """Reads everything as its bytes."""
 
     def __init__(self, world: World) -> None:
@@ -279,12 +278,22 @@ class Notifications:
         self.world.gate.set()
 
 
-def streaming(service: str, method: str, request: type[Message], behaviour: Any) -> grpc.GenericRpcHandler:
-    """Offers one method of a service that the fake does not have otherwise."""
-    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
-        behaviour, request_deserializer=request.FromString, response_serializer=lambda one: one.SerializeToString()
-    )
-    return grpc.method_handlers_generic_handler(service, {method: handler})
+def offering(service: ServiceDescriptor, servicer: object) -> Callable[[grpc.Server], None]:
+    """Returns what adds those methods of a service that the servicer has; the others are unimplemented."""
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in service.methods:
+        behaviour = getattr(servicer, method.name, None)
+        if behaviour is not None:
+            sent, answered = (
+                "stream" if one else "unary" for one in (method.client_streaming, method.server_streaming)
+            )
+            handlers[method.name] = getattr(grpc, f"{sent}_{answered}_rpc_method_handler")(
+                behaviour,
+                request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+                response_serializer=lambda reply: reply.SerializeToString(),
+            )
+    generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
+    return lambda server: server.add_generic_rpc_handlers((generic,))
 
 
 def serve(
@@ -292,21 +301,14 @@ def serve(
 ) -> tuple[grpc.Server, str]:
     """Starts the fake on a free port, with `more` services; returns it and where it is."""
     server = grpc.server(pool, options=(("grpc.so_reuseport", 0),))
-    user_service_pb2_grpc.add_UserServiceServicer_to_server(Users(world), server)
-    session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(world), server)
-    recognition_service_pb2_grpc.add_RecognitionServiceServicer_to_server(Recognitions(world), server)
-    for add in more:
-        add(server)
-    server.add_generic_rpc_handlers(
-        (
-            streaming(
-                "candela.user.v1.NotificationService",
-                "WatchNotifications",
-                notification_service_pb2.WatchNotificationsRequest,
-                Notifications(world).WatchNotifications,
-            ),
-        )
+    offered = (
+        (user_service_pb2.DESCRIPTOR, "UserService", Users(world)),
+        (session_service_pb2.DESCRIPTOR, "SessionService", Sessions(world)),
+        (recognition_service_pb2.DESCRIPTOR, "RecognitionService", Recognitions(world)),
+        (notification_service_pb2.DESCRIPTOR, "NotificationService", Notifications(world)),
     )
+    for add in (*(offering(file.services_by_name[name], servicer) for file, name, servicer in offered), *more):
+        add(server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, f"127.0.0.1:{port}"

@@ -7,8 +7,6 @@ from typing import Any
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf import message_factory
-from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.empty_pb2 import Empty
 from google.rpc import error_details_pb2, status_pb2
 
@@ -16,7 +14,7 @@ from candela.chat.v1 import message_pb2, message_service_pb2
 from candela.recognition.v1 import plate_service_pb2, recognition_job_pb2, recognition_job_service_pb2
 from candela.type.v1 import job_pb2
 from candela.user.v1 import file_pb2, file_service_pb2
-from tests.unit.client.fake_candela import Context, World, fail, unavailable
+from tests.unit.client.fake_candela import Context, World, fail, offering, unavailable
 
 SUCCEEDED, FAILED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED
 MESSAGE_PIECES = ("Once ", "upon ", "a ", "time")
@@ -55,24 +53,6 @@ class Work:
             info = error_details_pb2.ErrorInfo(reason="MEDIA_UNREADABLE", domain="candela.dev")
             self.job.status.error.message = "no picture"
             self.job.status.error.details.add().Pack(info)
-
-
-def offering(service: ServiceDescriptor, servicer: object) -> Callable[[grpc.Server], None]:
-    """Returns what adds those methods of a service that the servicer has."""
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-    for method in service.methods:
-        behaviour = getattr(servicer, method.name, None)
-        if behaviour is not None:
-            sent, answered = (
-                "stream" if one else "unary" for one in (method.client_streaming, method.server_streaming)
-            )
-            handlers[method.name] = getattr(grpc, f"{sent}_{answered}_rpc_method_handler")(
-                behaviour,
-                request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
-                response_serializer=lambda reply: reply.SerializeToString(),
-            )
-    generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
-    return lambda server: server.add_generic_rpc_handlers((generic,))
 
 
 class Jobs:

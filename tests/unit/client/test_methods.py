@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf import descriptor_pb2
 
 import candela
 from candela.api.index import METHODS
+from scripts.client.names import COLLECTIONS, EXTENDED, RENAMED, TIMEOUTS
 from services.kit.implemented import PUBLIC_SERVICES
 
 ROOT = Path(__file__).parents[3]
@@ -88,6 +90,18 @@ def requests() -> dict[str, descriptor_pb2.DescriptorProto]:
         for service in file.service
         for method in service.method
     }
+
+
+def test_no_collection_is_hidden_by_the_client_itself() -> None:
+    for collection in {place.partition(".")[0] for place in METHODS.values()}:
+        for kind in (candela.Client, candela.AsyncClient):
+            assert isinstance(inspect.getattr_static(kind, collection), cached_property), collection
+
+
+def test_exceptions_to_the_rules_are_about_what_there_is() -> None:
+    assert set(RENAMED) | set(TIMEOUTS) <= set(RPCS)
+    assert set(EXTENDED) <= {place.partition(".")[0] for place in METHODS.values()}
+    assert set(COLLECTIONS) <= {rpc.partition("/")[0].rpartition(".")[2] for rpc in RPCS}
 
 
 def test_names_are_what_the_paths_say() -> None:

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from candela.events import AsyncEventStream, EventStream
+    from candela.jobs import AsyncJob, Job
     from candela.method import Method
     from candela.pagers import AsyncPager, Pager
     from candela.retry import RetryPolicy
     from candela.streams import AsyncStream, Stream
     from candela.tokens import Tokens
+    from candela.transfers import Progress
     from candela.version import __version__
 
 _HOMES: Final = {
@@ -57,11 +60,14 @@ _HOMES: Final = {
         "Unavailable",
         "Unimplemented",
     ),
+    "candela.events": ("AsyncEventStream", "EventStream"),
+    "candela.jobs": ("AsyncJob", "Job"),
     "candela.method": ("Method",),
     "candela.pagers": ("AsyncPager", "Pager"),
     "candela.retry": ("RetryPolicy",),
     "candela.streams": ("AsyncStream", "Stream"),
     "candela.tokens": ("Tokens",),
+    "candela.transfers": ("Progress",),
     "candela.version": ("__version__",),
 }
 _MODULE_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
@@ -70,6 +76,8 @@ __all__ = [
     "Aborted",
     "AlreadyExists",
     "AsyncClient",
+    "AsyncEventStream",
+    "AsyncJob",
     "AsyncPager",
     "AsyncStream",
     "Cancelled",
@@ -77,14 +85,17 @@ __all__ = [
     "Client",
     "DataLoss",
     "DeadlineExceeded",
+    "EventStream",
     "FailedPrecondition",
     "FieldViolation",
     "Internal",
     "InvalidArgument",
+    "Job",
     "Method",
     "NotFound",
     "Pager",
     "PermissionDenied",
+    "Progress",
     "ResourceExhausted",
     "RetryPolicy",
     "Stream",
