@@ -1,6 +1,5 @@
 """candela.user.v1.ApiKeyService."""
 
-from datetime import UTC
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -9,7 +8,7 @@ from candela.user.v1 import api_key_pb2, api_key_service_pb2, api_key_service_pb
 from services.kit.call import current_call
 from services.kit.idempotency import Replies
 from services.kit.paging import Listing, PageTokens
-from services.user.api.mapping import id_of, nothing, timestamp
+from services.user.api.mapping import id_of, moment, nothing, timestamp
 from services.user.domain.api_keys import ApiKey, KeyChange, NewKey, Scope
 from services.user.usecases.api_keys import KeyGrant, OwnKeys
 
@@ -93,7 +92,7 @@ def _new_key(request: api_key_service_pb2.CreateApiKeyRequest) -> NewKey:
         scopes=frozenset(_SCOPE_OF[number] for number in request.scopes),
         budget_micro_credits=request.budget_micro_credits if request.HasField("budget_micro_credits") else None,
         requests_per_minute=request.requests_per_minute if request.HasField("requests_per_minute") else None,
-        expire_time=request.expire_time.ToDatetime(UTC) if request.HasField("expire_time") else None,
+        expire_time=moment(request, "expire_time"),
     )
 
 

@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from candela.user.v1 import audit_event_pb2, audit_service_pb2, audit_service_pb2_grpc
 from services.kit.call import current_call
 from services.kit.paging import Listing, PageTokens
-from services.user.api.mapping import id_of, timestamp
+from services.user.api.mapping import id_of, moment, timestamp
 from services.user.domain.audit import Action, Entry, Outcome, Search
 from services.user.usecases.audit_log import AuditLog
 
@@ -54,7 +51,7 @@ class AuditApi(audit_service_pb2_grpc.AuditServiceServicer):
     async def VerifyAuditLog(
         self, request: audit_service_pb2.VerifyAuditLogRequest, context: Any
     ) -> audit_service_pb2.VerifyAuditLogResponse:
-        verification = await self._log.verify(current_call(), _time(request, "start_time"))
+        verification = await self._log.verify(current_call(), moment(request, "start_time"))
         broken = f"auditEvents/{verification.broken.seq}" if verification.broken else ""
         return audit_service_pb2.VerifyAuditLogResponse(checked_count=verification.checked, first_broken=broken)
 
@@ -99,11 +96,6 @@ def _search(request: audit_service_pb2.ListAuditEventsRequest) -> Search:
         action=request.action,
         method=request.method,
         outcome=_OUTCOME_OF.get(request.outcome),
-        start=_time(request, "start_time"),
-        end=_time(request, "end_time"),
+        start=moment(request, "start_time"),
+        end=moment(request, "end_time"),
     )
-
-
-def _time(request: Any, field: str) -> datetime | None:
-    moment: Timestamp = getattr(request, field)
-    return moment.ToDatetime(UTC) if request.HasField(field) else None

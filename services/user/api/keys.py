@@ -1,7 +1,6 @@
 """candela.identity.v1.KeyService, and the same for this very process."""
 
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -12,7 +11,7 @@ from services.kit.call import current_call
 from services.kit.idempotency import Replies
 from services.kit.key_reports import RefusedKey, UsedKey
 from services.kit.key_service import key_principal
-from services.user.api.mapping import nothing, timestamp
+from services.user.api.mapping import moment, nothing, timestamp
 from services.user.domain.api_keys import KeyRefusal, KeyUse
 from services.user.usecases.key_checks import KeyChecks, Standing
 
@@ -31,7 +30,7 @@ class KeyApi(key_service_pb2_grpc.KeyServiceServicer):
         return key_service_pb2.LookUpKeyResponse(key=_message(standing) if standing else None)
 
     async def ReportKeyUses(self, request: key_service_pb2.ReportKeyUsesRequest, context: Any) -> Empty:
-        uses = [KeyUse(use.tenant, use.key, use.use_time.ToDatetime(UTC)) for use in request.uses]
+        uses = [KeyUse(use.tenant, use.key, time) for use in request.uses if (time := moment(use, "use_time"))]
         refusals = [KeyRefusal(one.tenant, one.key, one.method, one.reason, one.count) for one in request.refusals]
         return await self._replies.run(
             current_call(), Empty, lambda call: self._checks.take_in(call, uses, refusals), nothing

@@ -1,12 +1,14 @@
 """Between the contract's messages and the domain."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from candela.user.v1 import session_pb2, user_pb2, user_service_pb2
+from services.kit.errors import FieldViolation, InvalidArgument
 from services.user.domain.accounts import ProfileChange, Registration, Role, State, User
 from services.user.domain.sessions import Session
 from services.user.ports import PublicKey
@@ -33,6 +35,18 @@ def timestamp(moment: datetime) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
+
+
+def moment(message: Message, field: str) -> datetime | None:
+    """Return a time of a request, None when it is not set; InvalidArgument for one that no calendar has."""
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        violation = FieldViolation(field, "must be a time between the years 1 and 9999", rule="timestamp")
+        raise InvalidArgument(f"{field} is no time", violations=[violation], metadata={"field": field}) from error
 
 
 def nothing(_: object) -> Empty:
