@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from services.kit.live_settings import (
 from services.kit.redis import redis_client
 from tests.support.redis_server import RedisServer
 
+OPERATIONS = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
 PAGES = ("default", DOCUMENT_PAGES.id)
 
 
@@ -156,7 +158,7 @@ def test_every_setting_is_whole(setting: Setting[Any]) -> None:
     setting.check(setting.default)
     assert setting.kind.decode(setting.kind.encode(setting.default)) == setting.default
     assert setting.description.endswith(".")
-    assert setting.id == setting.id.lower()
+    assert f"| `{setting.id}` | `{setting.kind.value}` |" in OPERATIONS
 
 
 @pytest.mark.parametrize(
