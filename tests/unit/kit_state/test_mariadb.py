@@ -101,7 +101,10 @@ async def test_a_collision_names_the_columns_of_any_key(things: Database) -> Non
 async def test_inserting_what_may_be_there(things: Database) -> None:
     async with things.write_session() as session:
         for number in (5, 3, 9):
-            rows = [{"digest": b"a" * 32, "number": number}, {"digest": b"b" * 32, "number": 1}]
+            rows: list[dict[str, object]] = [
+                {"digest": b"a" * 32, "number": number},
+                {"digest": b"b" * 32, "number": 1},
+            ]
             await insert_or_raise(session, THINGS, rows, ["digest"], "number")
         await insert_if_absent(session, THINGS, {"digest": b"a" * 32, "number": 100})
         await insert_if_absent(session, THINGS, {"digest": b"c" * 32, "number": 7})
