@@ -168,9 +168,9 @@ def test_zz_a_pod_ends_in_order(containers: Containers) -> None:
     assert drained.returncode == 0
     with pytest.raises(httpx.TransportError):
         httpx.get(f"https://localhost:{containers.base}/healthz", verify=containers.context())
-    user = containers.running.pop("user")
+    user = containers.running["user"]
     user.send_signal(signal.SIGTERM)
     assert user.wait(20) == 0
-    gateway = containers.running.pop("gateway")
+    gateway = containers.running["gateway"]
     gateway.send_signal(signal.SIGTERM)
     assert gateway.wait(20) == 0
