@@ -6,7 +6,7 @@ import time
 from typing import TextIO
 
 from supervisor.datadir import DataDir
-from supervisor.rolling import RollState, RollStatus
+from supervisor.rolling import UNABLE, RollState, RollStatus
 from supervisor.status import ROLL_SIGNAL, MeshState, MeshStatus, read_status
 
 _INTERVAL = 0.1
@@ -35,6 +35,8 @@ def _ask(data: DataDir) -> int:
     status = _running(data)
     if status.state != MeshState.READY.value:
         raise RestartFailedError(f"the mesh is {status.state}: wait until it is ready")
+    if status.roll.number == UNABLE:  # it would take the signal for its end
+        raise RestartFailedError("the supervisor that runs is of an older version: stop the mesh and start it")
     if status.roll.state == RollState.RUNNING.value:
         raise RestartFailedError(f"a restart is under way, at {status.roll.process}")
     os.kill(status.pid, ROLL_SIGNAL)

@@ -37,6 +37,8 @@ class RollStatus:
 
 
 NO_ROLL = RollStatus()
+UNABLE = -1
+"""The number that stands for a supervisor of an older version, which cannot do it."""
 
 
 class RollFailedError(Exception):

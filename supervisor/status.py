@@ -12,7 +12,7 @@ from typing import TextIO
 
 from supervisor.datadir import DataDir, holder_of, write_atomically
 from supervisor.mesh import Mesh
-from supervisor.rolling import NO_ROLL, RollStatus
+from supervisor.rolling import NO_ROLL, UNABLE, RollStatus
 from supervisor.settings import SupervisorSettings
 from supervisor.supervised import Supervised
 
@@ -98,7 +98,9 @@ def read_status(data: DataDir) -> MeshStatus | None:
     except (OSError, ValueError):
         return None
     processes = tuple(ProcessStatus(**process) for process in raw.pop("processes"))
-    return MeshStatus(processes=processes, roll=RollStatus(**raw.pop("roll")), **raw)
+    # A supervisor that was started before there were rolling restarts tells of none.
+    roll = RollStatus(**raw.pop("roll", {"number": UNABLE}))
+    return MeshStatus(processes=processes, roll=roll, **raw)
 
 
 def show_status(data: DataDir, out: TextIO = sys.stdout) -> int:

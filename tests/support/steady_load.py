@@ -24,7 +24,7 @@ from tests.support.printed_page import png, print_page
 
 ATTEMPTS = 5
 _FIRST_PAUSE = 0.1
-_PACE = 0.05  # between the calls of one caller: the mesh is busy and not drowned
+_PACE = 0.02  # between the calls of one caller: the mesh is busy and not drowned
 _WORD = "Kept"
 _MORE_SECONDS = 90.0
 

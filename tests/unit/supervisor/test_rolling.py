@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -144,6 +145,19 @@ async def test_a_death_after_a_restart_counts_as_one(workshop: Workshop) -> None
         assert ("died", "user", "killed by SIGKILL") in workshop.reporter.events
 
 
+async def test_a_stop_in_the_middle_ends_everything(workshop: Workshop) -> None:
+    async def never(_: ProcessSpec) -> bool:
+        return False
+
+    async with running(workshop, *pair(workshop)) as mesh:
+        first = mesh.processes["user"].pid
+        task = asyncio.create_task(rolling(mesh, never, seen_seconds=600).run())
+        await eventually(lambda: mesh.processes["user"].pid not in (None, first))
+        task.cancel()
+        await asyncio.wait({task})
+    assert {process.state for process in mesh.processes.values()} == {State.STOPPED}
+
+
 async def test_the_gateways_word_on_a_host() -> None:
     page = (
         b"user::127.0.0.1:8090::health_flags::healthy\n"
@@ -179,3 +193,15 @@ def test_the_command_without_a_mesh_says_so(tmp_path: Path, capsys: pytest.Captu
     data.prepare()
     with DataDirLock(data):
         assert restart(data, io.StringIO()) == 1
+
+
+def test_an_older_supervisor_is_not_sent_a_signal_that_would_end_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = DataDir(tmp_path)
+    data.prepare()
+    old = {"pid": os.getpid(), "state": "ready", "port_base": 8080, "processes": []}
+    data.status_file.write_text(json.dumps(old))
+    with DataDirLock(data):
+        assert restart(data, io.StringIO()) == 1
+    assert "older version" in capsys.readouterr().err
