@@ -200,11 +200,11 @@ def check_databases(settings: SupervisorSettings) -> Iterator[Finding]:
             answer = str(error)
         mark = Mark.OK if answer == "ok" else Mark.FAIL
         yield Finding(mark, "database", f"{file.name}: {answer}", "" if mark is Mark.OK else "restore it from a backup")
-    servers = [
-        (name, url)
-        for name, url in settings.inherited.items()
-        if name.endswith("_DATABASE_URL") and url and not url.startswith("sqlite")
-    ]
+    try:
+        servers = [(name, url) for name, url in _database_urls(settings) if not url.startswith("sqlite")]
+    except ValueError as error:
+        yield Finding(Mark.FAIL, "database", f"the list of shards is wrong: {error}", "see docs/databases.md")
+        return
     yield from (_log_in(name, url) for name, url in servers)
     if not files and not servers:
         yield Finding(Mark.OK, "databases", "will be made by the first start")
@@ -236,6 +236,17 @@ def check_backups(settings: SupervisorSettings) -> Iterator[Finding]:
     for kind in ("before-restore", "before-reset", "restoring"):
         for folder in sorted(data.root.parent.glob(f"{data.root.name}.{kind}-*")):
             yield Finding(Mark.WARN, "old data", f"{folder} still holds data", f"rm -r {folder}, once you are sure")
+
+
+def _database_urls(settings: SupervisorSettings) -> Iterator[tuple[str, str]]:
+    """Yield every database that the settings name, replicas and shards among them; ValueError for a wrong list."""
+    from services.kit.shard_map import ShardMap  # noqa: PLC0415 — only this check needs it
+
+    for name, value in settings.inherited.items():
+        if name.endswith(("_DATABASE_URL", "_REPLICA_URL")) and value:
+            yield name, value
+        elif name.endswith("_SHARDS") and value:
+            yield from ((f"{name} {shard}", url) for shard, url in ShardMap.parse(value).urls.items())
 
 
 def _log_in(name: str, url: str) -> Finding:
