@@ -51,8 +51,8 @@ class CandelaSettings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis, such as `redis://127.0.0.1:8100/0` or `redis+cluster://host:6379,host:6379`; the mesh's own "
-        "if empty. May hold a password.",
+        description="Redis, such as `redis://127.0.0.1:8100/0` or `redis+cluster://host:6379,host:6379`; the mesh's "
+        "own if empty. May hold a password.",
     )
     otlp_endpoint: str | None = Field(
         None,
