@@ -1,9 +1,9 @@
 """Counting requests: Envoy's statistics logger, and the page that gives its numbers the names of requirements.md.
 
-Envoy counts each request itself when it ends: what that costs cannot be told from noise, what it knows is everything, its
-own refusals included, and nothing has to be carried anywhere. It cannot name freely what it counts (`envoy_` stands
-before every name, and labels are texts of one request), so a listener of its own serves the admin page's numbers through
-a script that renames and adds them up (filters/metrics.lua).
+Envoy counts each request itself when it ends: what that costs cannot be told from noise, what it knows is everything,
+its own refusals included, and nothing has to be carried anywhere. It cannot name freely what it counts (`envoy_` stands
+before every name, and labels are texts of one request), so a listener of its own serves the admin page's numbers
+through a script that renames and adds them up (filters/metrics.lua).
 """
 
 from typing import Final

@@ -17,6 +17,7 @@ from scripts import baseline
 
 _PYTHON_ROOTS = (
     "clients/python/src/candela",
+    "deploy",
     "gateway_envoy",
     "inference_server",
     "observability",
