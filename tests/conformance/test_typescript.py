@@ -29,7 +29,7 @@ def node(tools: Tools) -> Node:
 def test_the_package_passes_its_own_tests(node: Node) -> None:
     tests = sorted(str(path) for path in HOME.glob("dist/tests/*.test.js"))
     assert len(tests) >= 3
-    told = _run(node, "--test", *tests, cwd=HOME)
+    told = _run(node, "--test", "--test-reporter=tap", *tests, cwd=HOME)
     assert "\n# fail 0\n" in told
 
 
