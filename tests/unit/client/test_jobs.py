@@ -83,6 +83,13 @@ def test_a_job_is_taken_up_by_its_name(client: Any, work: Work) -> None:
     assert client.recognition_jobs.handle("recognitionJobs/1").cancelled()
 
 
+def test_a_preview_is_no_job(client: Any) -> None:
+    preview = client.recognition_jobs.handle("")
+    for use in (preview.done, preview.result, preview.cancel):
+        with pytest.raises(ValueError, match="no job"):
+            use()
+
+
 def test_callbacks_are_told_once(client: Any, work: Work) -> None:
     told: list[str] = []
     job = create(client)

@@ -59,15 +59,18 @@ def error_of(job: Message) -> CandelaError | None:
 
 
 def ask(core: Core, method: Method[Any, Any], name: str) -> Steps[Any]:
-    """Yields the steps that get or cancel a job and returns it."""
+    """Yields the steps that get or cancel a job and returns it; ValueError for a preview, which made none."""
+    _require(name)
     return (yield from core.call(method, method.request(name=name)))
 
 
 def wait(core: Core, methods: JobMethods, name: str, timeout: float | None) -> Steps[Any]:
     """Yields the steps of waiting and returns the job once it has ended; raises CandelaError.
 
-    `timeout` is in seconds; when they are over, DeadlineExceeded is raised and the job goes on.
+    `timeout` is in seconds; when they are over, DeadlineExceeded is raised and the job goes on. ValueError for a
+    preview, which made none.
     """
+    _require(name)
     end, quiet = core.end(timeout), 0
     while True:
         broken: CandelaError | None = None
@@ -82,6 +85,11 @@ def wait(core: Core, methods: JobMethods, name: str, timeout: float | None) -> S
             raise broken
         yield Pause(min(core.policy.longest_pause, core.policy.first_pause * 2**quiet))
         quiet += 1
+
+
+def _require(name: str) -> None:
+    if not name:
+        raise ValueError("validate_only made no job; `latest` has the price")
 
 
 def _follow(core: Core, methods: JobMethods, name: str, left: float | None) -> Steps[None]:
