@@ -125,6 +125,7 @@ async def numbers(units: ShardedUnits[SqlRecognitionTx], user: User) -> list[int
     return sorted(int(one.id[1:]) for one in page.items)
 
 
+@pytest.mark.parametrize("shards", EVERY_KIND, indirect=True)
 async def test_users_are_where_their_slots_are(shards: Shards) -> None:
     units = shards.units()
     for user in (ADA, BOB):
@@ -248,6 +249,7 @@ async def test_a_mover_that_was_paused_and_overtaken_stops(shards: Shards, step:
     assert await shards.rows(ADA) == {"one": 0, "two": 0, "three": 1}
 
 
+@pytest.mark.parametrize("shards", EVERY_KIND, indirect=True)
 async def test_an_erasure_reaches_what_a_broken_move_left(shards: Shards) -> None:
     await add(shards.units(), ADA, 0)
     with pytest.raises(Crash):
@@ -256,6 +258,7 @@ async def test_an_erasure_reaches_what_a_broken_move_left(shards: Shards) -> Non
     assert set((await shards.rows(ADA)).values()) == {0}
 
 
+@pytest.mark.parametrize("shards", EVERY_KIND, indirect=True)
 async def test_a_shard_that_is_not_there(shards: Shards) -> None:
     with pytest.raises(InvalidArgument):
         await shards.mover().move(ADA, "four", 1)
