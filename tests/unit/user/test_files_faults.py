@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 import pytest_asyncio
@@ -23,7 +23,6 @@ from services.user.usecases.shelf import WRITE_LIFE, Shelf
 from services.user.usecases.uploads import Uploads
 from tests.unit.user.file_world import BrokenError, FileWorld, new_file_world, sha256
 from tests.unit.user.world import World
-
 
 T = TypeVar("T")
 
@@ -79,7 +78,7 @@ async def kept(small_world: World, tmp_path: Path) -> FileWorld:
 
 def doomed(kept: FileWorld, commits: int, *, after: bool) -> FileWorld:
     """Return the same world as a process sees it that dies at a commit."""
-    outside = replace(kept.outside, units=DyingUnits(kept.outside.units, commits, after))
+    outside = replace(kept.outside, units=cast("Units[UserTx]", DyingUnits(kept.outside.units, commits, after)))
     shelf = Shelf(outside)
     return replace(
         kept,
