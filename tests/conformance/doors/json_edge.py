@@ -17,6 +17,7 @@ from tests.conformance.contract import Method, printed
 from tests.conformance.doors.door import Question
 from tests.conformance.matching import differences
 from tests.conformance.outcome import Failure, Outcome, failure_of, received, status_from_json
+from tests.support.published_schema import checked, checked_event
 
 _VARIABLE: Final = re.compile(r"\{([^{}=]+)(?:=[^{}]*)?\}")
 _TRACE: Final = "candela-trace-id"
@@ -28,7 +29,8 @@ class JsonEdge:
     name = "json"
 
     def __init__(self, base_url: str) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=60.0)
+        # What the published OpenAPI document does not tell of is no answer at all.
+        self._http = httpx.Client(base_url=base_url, timeout=60.0, event_hooks={"response": [checked]})
 
     def can(self, question: Question) -> bool:
         return rule_of(question.method) is not None and (question.cancel_after is None or question.method.streams)
@@ -56,6 +58,8 @@ def _reply(response: httpx.Response, method: Method) -> Outcome:
     messages: list[Message] = []
     strange: list[str] = []
     for one in raw:
+        if method.streams:
+            checked_event(response.request.method, response.request.url.path, one)
         try:
             message = json_format.ParseDict(one, method.response())
         except json_format.ParseError as error:
