@@ -17,6 +17,9 @@ from tests.conformance.doors.python_client import method_of
 from tests.conformance.suite import CASES, Case, CaseError, Expected, load, read
 from tests.support.mesh import Mesh
 
+# The first test to run also starts the mesh and, where they are not built yet, the Node clients.
+pytestmark = pytest.mark.timeout(300)
+
 _IMPLEMENTED = [method for method in METHODS.values() if method.service in PUBLIC_SERVICES]
 _GET_USER = METHODS["candela.user.v1.UserService/GetUser"]
 _WATCH_JOB = METHODS["candela.recognition.v1.RecognitionJobService/WatchRecognitionJob"]

@@ -14,6 +14,9 @@ from tests.support.edge import new_email
 from tests.support.mesh import Mesh
 from tests.support.printed_page import png, print_page
 
+# The first test to run also starts the mesh and, where they are not built yet, the Node clients.
+pytestmark = pytest.mark.timeout(300)
+
 _SNIPPET = re.compile(r"(?P<not_run><!-- not run: [^\n]*-->\n)?```ts\n(?P<code>.*?)```", re.DOTALL)
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE)
 
