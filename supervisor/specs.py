@@ -24,6 +24,8 @@ _STAGE_STATE, _STAGE_MODELS, _STAGE_SERVICES, _STAGE_EDGE = 0, 1, 2, 3
 
 # How long a replica that ends still takes calls: Envoy asks for its health once a second and believes the second no.
 _NOTICE_SECONDS = 1.6
+# How long a service gives its calls in flight unless it is told otherwise, and what its own end may take after them.
+_DRAIN_CALLS_SECONDS, _LAST_SECONDS = 10.0, 2.0
 # How long an Envoy that ends tells its callers to connect anew before it closes its listeners.
 DRAIN_SECONDS = 2
 
@@ -174,6 +176,7 @@ def _service(settings: SupervisorSettings, service: _Service, replica: int) -> P
         # The first one runs on a database that is up to date, so the second has nothing to wait for but it.
         depends_on=redis if replica == 1 else (*redis, service.name),
         ports=(name, f"metrics-{name}"),
+        grace=_grace(settings),
         renewable=True,
     )
 
@@ -182,6 +185,21 @@ def _notice(settings: SupervisorSettings) -> dict[str, str]:
     """Return how long a replica that ends still takes calls: not at all where nobody else could."""
     name = "CANDELA_DRAIN_NOTICE_SECONDS"
     return {name: str(_NOTICE_SECONDS)} if settings.replicas > 1 and not settings.inherited.get(name) else {}
+
+
+def _grace(settings: SupervisorSettings) -> float:
+    """Return how long a service may take to end: what it gives its calls, the notice before it, and two seconds."""
+    drain = _seconds(settings.inherited.get("CANDELA_DRAIN_SECONDS"), _DRAIN_CALLS_SECONDS)
+    notice = _seconds(settings.inherited.get("CANDELA_DRAIN_NOTICE_SECONDS"), _NOTICE_SECONDS)
+    return drain + (notice if settings.replicas > 1 else 0.0) + _LAST_SECONDS
+
+
+def _seconds(text: str | None, default: float) -> float:
+    """Read a setting that is the service's: what it refuses there does not matter here."""
+    try:
+        return float(text) if text else default
+    except ValueError:
+        return default
 
 
 def _must_migrate(settings: SupervisorSettings, service: str) -> bool:

@@ -36,6 +36,13 @@ def test_two_of_each_share_a_group_and_nothing_else(tmp_path: Path) -> None:
     assert not specs["redis"].renewable
 
 
+def test_a_service_has_the_time_that_it_gives_its_calls(tmp_path: Path) -> None:
+    assert specs_of(tmp_path)["user"].grace == 12
+    assert specs_of(tmp_path, CANDELA_DRAIN_SECONDS="60")["user"].grace == 62
+    assert specs_of(tmp_path, CANDELA_REPLICAS="2", CANDELA_DRAIN_NOTICE_SECONDS="5")["user"].grace == 17
+    assert specs_of(tmp_path, CANDELA_DRAIN_SECONDS="long")["user"].grace == 12
+
+
 def test_only_the_first_migrates_and_the_second_waits_for_it(tmp_path: Path) -> None:
     specs = specs_of(tmp_path, CANDELA_REPLICAS="2")
     for name in ("user", "recognition"):
