@@ -43,7 +43,7 @@ class Run:
         case = self._case
         cancel = case.expected.value["after"] if case.expected.kind == "cancel" else None
         token = self._people.token(self._scope.resolved(case.who))
-        return Question(case.method, self._scope.resolved(case.request), token, cancel, case.succeeds)
+        return Question(case.method, self._scope.resolved(case.request), token, cancel, case.succeeds, case.query)
 
     def problems(self, outcome: Outcome) -> list[str]:
         """Return how an outcome differs from what the case says."""

@@ -15,7 +15,7 @@ DOORS: Final = ("python", "python-async", "connect-grpc", "connect-web", "grpc-j
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _OUTCOMES: Final = ("reply", "error", "stream", "body", "cancel")
-_CASE_KEYS: Final = {"case", "rpc", "as", "given", "request", "then", "apart", "not_over", *_OUTCOMES}
+_CASE_KEYS: Final = {"case", "rpc", "as", "given", "request", "query", "then", "apart", "not_over", *_OUTCOMES}
 _STEP_KEYS: Final = {"call", "as", "request", "reply", "error", "keep", "eventually"}
 _ERROR_KEYS: Final = {"code", "reason", "metadata", "violations", "retry", "http"}
 _STREAM_KEYS: Final = {"messages", "end"}
@@ -57,6 +57,7 @@ class Case:
     who: Who
     given: Sequence[Step]
     request: Any
+    query: Mapping[str, str]
     expected: Expected
     then: Sequence[Step]
     apart: bool
@@ -111,6 +112,7 @@ def _case(service: str, name: str, raw: Mapping[str, Any], where: str) -> Case:
         who=raw.get("as", "ada"),
         given=[_step(service, step, where) for step in raw.get("given", ())],
         request=raw.get("request", {}),
+        query=raw.get("query", {}),
         expected=expected,
         then=[_step(service, step, where) for step in raw.get("then", ())],
         apart=raw.get("apart", expected.kind != "error") and not method.changes_nothing,

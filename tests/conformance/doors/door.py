@@ -1,6 +1,7 @@
 """What a way into Candela can do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tests.conformance.contract import Method
@@ -11,7 +12,8 @@ from tests.conformance.outcome import Outcome
 class Question:
     """One call: the request in ProtoJSON, the token (empty: none), and after how many messages the caller goes away.
 
-    `succeeds` says that it must come to a good end, so that a client has to be able to make it.
+    `succeeds` says that it must come to a good end, so that a client has to be able to make it. `query` is more that a
+    script may write into an address, which only JSON has.
     """
 
     method: Method
@@ -19,6 +21,7 @@ class Question:
     token: str = ""
     cancel_after: int | None = None
     succeeds: bool = True
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class Door(Protocol):

@@ -38,7 +38,7 @@ class JsonEdge:
     def ask(self, question: Question) -> Outcome:
         verb, path, query, body = http_call(question.method, question.request)
         headers = {"authorization": f"Bearer {question.token}"} if question.token else {}
-        with self._http.stream(verb, path, params=query, json=body, headers=headers) as response:
+        with self._http.stream(verb, path, params={**query, **question.query}, json=body, headers=headers) as response:
             if response.is_error:
                 return Outcome(failure=_failure(response), trace=response.headers.get(_TRACE, ""))
             if question.cancel_after is not None:

@@ -78,7 +78,7 @@ class NodeDoor:
         self._process = process
 
     def can(self, question: Question) -> bool:
-        return True
+        return not question.query
 
     def ask(self, question: Question) -> Outcome:
         return self._process.ask(self.name, question)

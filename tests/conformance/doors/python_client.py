@@ -41,7 +41,7 @@ class PythonClient:
         self._target = target
 
     def can(self, question: Question) -> bool:
-        return _has_token(question) and (question.cancel_after is None or question.method.streams)
+        return _can_be_made(question) and (question.cancel_after is None or question.method.streams)
 
     def ask(self, question: Question) -> Outcome:
         messages: list[Message] = []
@@ -73,7 +73,7 @@ class AsyncPythonClient:
         self._target = target
 
     def can(self, question: Question) -> bool:
-        return _has_token(question)
+        return _can_be_made(question)
 
     def ask(self, question: Question) -> Outcome:
         return asyncio.run(self._ask(question))
@@ -113,8 +113,8 @@ class AsyncPythonClient:
         return received(messages)
 
 
-def _has_token(question: Question) -> bool:
-    return question.method.is_public or bool(question.token)
+def _can_be_made(question: Question) -> bool:
+    return not question.query and (question.method.is_public or bool(question.token))
 
 
 async def _turns_of_the_loop() -> None:
