@@ -18,8 +18,8 @@ from services.kit.errors import (
 )
 from services.kit.objects import ObjectKey
 from services.kit.paging import PageRequest
-from services.user.domain.files import FileRules, Owner, Space
-from services.user.usecases.shelf import CHUNK, Turnstile
+from services.user.domain.files import FileRules, Space
+from services.user.usecases.shelf import CHUNK
 from tests.unit.user.file_world import FileWorld, new_file_world, sha256
 from tests.unit.user.world import World
 
@@ -333,17 +333,6 @@ async def test_too_much_at_once_is_told_to_come_back(small_world: World, tmp_pat
     results = await asyncio.gather(*(kept.create(bytes(60)) for _ in range(3)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, ResourceExhausted)]
     assert [(error.reason, error.retry_after) for error in refused] == [("OVERLOADED", 2.0)] * 2
-
-
-def test_downloads_are_bounded_for_each_user_and_for_all() -> None:
-    gate, ada, eve, bob = Turnstile(3, 2), Owner("t", "ada"), Owner("t", "eve"), Owner("t", "bob")
-    with gate.one(ada), gate.one(ada):
-        with pytest.raises(ResourceExhausted), gate.one(ada):
-            pass
-        with gate.one(eve), pytest.raises(ResourceExhausted), gate.one(bob):
-            pass
-    with gate.one(ada):
-        pass
 
 
 async def test_an_upload_of_too_many_pieces_ends(small: FileWorld) -> None:

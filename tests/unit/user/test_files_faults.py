@@ -11,15 +11,15 @@ import pytest
 import pytest_asyncio
 
 from services.kit.call import Call
-from services.kit.errors import Aborted
+from services.kit.errors import Aborted, ResourceExhausted
 from services.kit.objects import ObjectKey
 from services.kit.paging import PageRequest
 from services.kit.uow import Units
-from services.user.domain.files import File, Space, Upload
+from services.user.domain.files import File, Owner, Space, Upload
 from services.user.ports import UserTx
 from services.user.usecases.file_upkeep import FileUpkeep
 from services.user.usecases.files import Files
-from services.user.usecases.shelf import WRITE_LIFE, Shelf
+from services.user.usecases.shelf import WRITE_LIFE, Shelf, Turnstile
 from services.user.usecases.uploads import Uploads
 from tests.unit.user.file_world import BrokenError, FileWorld, new_file_world, sha256
 from tests.unit.user.world import World
@@ -232,3 +232,14 @@ async def test_a_caller_who_goes_away_while_bytes_are_stored(kept: FileWorld) ->
     assert len(await kept.stored()) == 1
     await consistent(kept)
     assert await kept.stored() == set()
+
+
+def test_downloads_are_bounded_for_each_user_and_for_all() -> None:
+    gate, ada, eve, bob = Turnstile(3, 2), Owner("t", "ada"), Owner("t", "eve"), Owner("t", "bob")
+    with gate.one(ada), gate.one(ada):
+        with pytest.raises(ResourceExhausted), gate.one(ada):
+            pass
+        with gate.one(eve), pytest.raises(ResourceExhausted), gate.one(bob):
+            pass
+    with gate.one(ada):
+        pass
