@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // so that the details of errors can be read
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
