@@ -12,7 +12,10 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/clients/python/src
 export PYTHONUTF8 := 1
 export BUF_CACHE_DIR := $(CURDIR)/build/buf-cache
 
-SUITES := $(wildcard tests/unit tests/contract tests/conformance tests/gateway tests/e2e)
+# The longest first, so that the last process to end has little left.
+SUITES := $(wildcard tests/conformance tests/e2e tests/gateway tests/unit tests/contract)
+# The suites mostly wait for processes and disks. WORKERS=0 runs them one after the other, in one process.
+WORKERS ?= 3
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
@@ -80,7 +83,7 @@ client-ts: venv-dev generate ## build the TypeScript client in clients/typescrip
 test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tests
 	@scripts/debian.sh test
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
-	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
 	@scripts/debian.sh test

@@ -20,6 +20,7 @@ settings.register_profile(
 settings.load_profile("candela")
 
 _TESTS = Path(__file__).parent
+_SHARE_A_MESH = ("conformance", "e2e", "gateway", "chaos")
 _MARK_OF_FOLDER = {"long": pytest.mark.long, "chaos": pytest.mark.long, "bench": pytest.mark.bench}
 
 
@@ -32,12 +33,15 @@ def mariadb() -> "Iterator[MariaDbOnDemand]":
         yield MariaDbOnDemand(stack)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_TESTS):
-            mark = _MARK_OF_FOLDER.get(item.path.relative_to(_TESTS).parts[0])
-            if mark:
+            place = item.path.relative_to(_TESTS)
+            if mark := _MARK_OF_FOLDER.get(place.parts[0]):
                 item.add_marker(mark)
+            # Side by side (`-n`), tests that share a server stay in one process: a suite's mesh, or a file's fixtures.
+            item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] in _SHARE_A_MESH else str(place)))
 
 
 @pytest.hookimpl(tryfirst=True)

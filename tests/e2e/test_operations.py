@@ -34,7 +34,11 @@ def metrics_in(module: ModuleType) -> dict[str, set[str]]:
 def shown_metrics(mesh: Mesh, process: str) -> set[str]:
     page = httpx.get(f"http://127.0.0.1:{mesh.ports.metrics(process)}/metrics").text
     names = set(re.findall(r"^# TYPE (\w+) (?:counter|gauge|histogram)$", page, re.MULTILINE))
-    return {name for name in names if not name.startswith(("python_", "process_", "envoy_")) and not name.endswith("_created")}
+    return {
+        name
+        for name in names
+        if not name.startswith(("python_", "process_", "envoy_")) and not name.endswith("_created")
+    }
 
 
 def test_every_metric_is_described_with_its_labels(mesh: Mesh) -> None:
