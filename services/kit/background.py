@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from services.kit.errors import Unavailable
 from services.kit.locks import Locks
+from services.kit.tasks import end
 
 _LOG = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[object]]
@@ -26,9 +27,7 @@ async def repeating(name: str, seconds: float, work: Work) -> AsyncIterator[None
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 def taking_turns(locks: Locks, name: str, seconds: float, work: Work) -> Work:

@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from services.kit.clock import Clock, SystemClock
 from services.kit.errors import Aborted, Unavailable
 from services.kit.redis import reaching_redis
+from services.kit.tasks import end
 
 _LOG = logging.getLogger(__name__)
 
@@ -127,9 +128,7 @@ class Locks:
                 raise LockLost(f"the lock {name!r} was lost") from None
             raise
         finally:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await end(keeper)
             with suppress(Unavailable):  # then the lease ends it
                 await self.release(held)
 

@@ -9,7 +9,7 @@ long answers nobody: refusing signed-in callers is better than admitting a thief
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from services.kit.call import Principal
 from services.kit.clock import Clock, SystemClock
 from services.kit.errors import Unauthenticated, Unavailable
+from services.kit.tasks import end
 from services.kit.tokens import USER_LIFE, Verified
 
 KEY = "candela:{revoked}"
@@ -127,9 +128,7 @@ class Revocations:
         try:
             yield self
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     async def _follow(self) -> None:
         reachable = self._refreshed_at is not None

@@ -49,6 +49,27 @@ async def test_its_calls_are_not_traced() -> None:
     assert len(exporter.get_finished_spans()) == 1
 
 
+async def test_it_ends_although_a_turn_swallows_the_cancellation() -> None:
+    swallowed = 0
+    started = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal swallowed
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed += 1
+            if swallowed == 1:
+                raise ConnectionError("taken for a failure of the connection") from None
+            raise
+
+    async with asyncio.timeout(20):
+        async with repeating("reading", 0.0, work):
+            await started.wait()
+    assert swallowed == 2
+
+
 async def test_it_ends_with_its_block_in_the_middle_of_a_turn() -> None:
     started, undone = asyncio.Event(), asyncio.Event()
 
