@@ -1,6 +1,8 @@
 """A real Redis Cluster for tests: three nodes on loopback ports of their own, each with a third of the slots."""
 
 import contextlib
+import os
+import random
 import signal
 import socket
 import tempfile
@@ -121,7 +123,8 @@ def redis_cluster() -> Iterator[RedisClusterServer]:
 
 def _free_ports(count: int) -> list[int]:
     found: list[int] = []
-    for port in _PORTS:
+    # Each process looks in another place: two that run side by side must not both find the same ports free.
+    for port in random.Random(os.getpid()).sample(_PORTS, 200):
         if _is_free(port) and _is_free(port + 10000):
             found.append(port)
         if len(found) == count:
