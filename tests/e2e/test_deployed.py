@@ -151,6 +151,8 @@ def test_a_service_lets_nobody_in_without_a_certificate_of_the_mesh(containers: 
 
 def test_metrics_are_for_holders_of_a_certificate(containers: Containers) -> None:
     url = f"https://localhost:{containers.base + 30}/metrics"
+    with httpx.Client(base_url=f"https://localhost:{containers.base}", verify=containers.context()) as http:
+        http.post("/v1/sessions", json={"identifier": new_email(), "password": PASSWORD})  # something to count
     assert httpx.get(url, verify=containers.context()).status_code == 403
     page = httpx.get(url, verify=containers.context("prometheus"))
     assert page.status_code == 200
