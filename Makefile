@@ -83,7 +83,7 @@ client-ts: venv-dev generate ## build the TypeScript client in clients/typescrip
 test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tests
 	@scripts/debian.sh test
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
-	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" -n $(WORKERS) $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
 	@scripts/debian.sh test

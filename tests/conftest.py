@@ -20,7 +20,6 @@ settings.register_profile(
 settings.load_profile("candela")
 
 _TESTS = Path(__file__).parent
-_SHARE_A_MESH = ("conformance", "e2e", "gateway", "chaos")
 _MARK_OF_FOLDER = {"long": pytest.mark.long, "chaos": pytest.mark.long, "bench": pytest.mark.bench}
 
 
@@ -33,15 +32,19 @@ def mariadb() -> "Iterator[MariaDbOnDemand]":
         yield MariaDbOnDemand(stack)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_TESTS):
-            place = item.path.relative_to(_TESTS)
-            if mark := _MARK_OF_FOLDER.get(place.parts[0]):
+            mark = _MARK_OF_FOLDER.get(item.path.relative_to(_TESTS).parts[0])
+            if mark:
                 item.add_marker(mark)
-            # Side by side (`-n`), tests that share a server stay in one process: a suite's mesh, or a file's fixtures.
-            item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] in _SHARE_A_MESH else str(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.support.side_by_side import BySharedServers  # noqa: PLC0415 - only where tests run side by side
+
+    return BySharedServers(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,8 +27,13 @@ def traced(mesh: Mesh) -> Trace:
 
     def complete() -> Trace | None:
         found = mesh.traces().find(trace_id)
-        whole = found and {"gateway", "recognition", "inference"} <= {s.service for s in found[0].spans.values()}
-        return found[0] if whole and found[0].root.service == "gateway" else None
+        if not found:
+            return None
+        spans = found[0].spans
+        whole = {"gateway", "recognition", "inference"} <= {s.service for s in spans.values()}
+        # Every process sends its spans when it gets to it: a parent may come long after its children.
+        linked = all(span.parent_id in spans for span in spans.values() if span.parent_id)
+        return found[0] if whole and linked and found[0].root.service == "gateway" else None
 
     trace = eventually_sync(complete, timeout=20)
     assert trace is not None

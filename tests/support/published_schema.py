@@ -21,7 +21,7 @@ DOCUMENT: Final = Path(__file__).parents[2] / "build" / "openapi.json"
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 _NOT_FOUND, _WRONG_VERB = 404, 405
-_UNAVAILABLE, _OVERLOADED = 503, b'"envoy overloaded"'
+_UNAVAILABLE, _OVERLOADED = 503, b"the gateway is overloaded"
 _UNTRACED: Final = frozenset({400, 408, 426, 431})
 # Conditions on a value that is described elsewhere: they say nothing of the fields that it may have.
 _CONDITIONS: Final = frozenset({"allOf", "contains", "not"})
