@@ -70,7 +70,7 @@ def test_a_stream_gets_a_fresh_token(client: Any, world: World) -> None:
 def test_leaving_a_stream_tells_the_server(client: Any, world: World) -> None:
     with client.stream(WATCH_NOTIFICATIONS, notifications.WatchNotificationsRequest()) as stream:
         assert next(iter(stream)).seq == 1
-    eventually_sync(world.gate.is_set)
+    eventually_sync(world.gate.is_set, timeout=20)
     assert list(stream) == []
 
 
