@@ -15,6 +15,7 @@ from services.kit.key_text import digest_of
 from tests.support.edge import Edge, reason_of
 from tests.support.eventually import eventually_sync
 from tests.support.mesh import Mesh
+from tests.support.mesh_fixture import works
 from tests.support.printed_page import png, print_page
 
 _SECONDS = 3.0  # a second is promised; the rest is room for a busy machine
@@ -166,6 +167,7 @@ def test_a_known_key_works_on_while_the_user_service_restarts(mesh: Mesh, new_ke
     mesh.wait_until_back("user", pid, timeout=30.0)
     assert answers == [200] * 5
     assert new.edge.call("GET", "/v1/recognitions").status_code == 200
+    eventually_sync(lambda: works(mesh), timeout=30)  # the edge notices later than the supervisor
 
 
 def test_secrets_are_in_no_log(mesh: Mesh, new_key: Programs) -> None:
