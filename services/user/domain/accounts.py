@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.kit.errors import Aborted, AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument, NotFound
+from services.user.domain.masks import check_mask
 
 DEFAULT_PLAN = "free"
 PASSWORD_MAX_BYTES = 72
@@ -164,20 +165,7 @@ def check_password(password: str, name: str = "password") -> None:
 
 def check_paths(paths: Collection[str]) -> None:
     """Refuse with InvalidArgument a mask that is empty or names what a user cannot change."""
-    wrong = [path for path in paths if path not in CHANGEABLE]
-    if paths and not wrong:
-        return
-    violations = [FieldViolation("update_mask", _why(path), rule="update_mask.path") for path in wrong]
-    if not paths:
-        violations = [FieldViolation("update_mask", "must name at least one field", rule="required")]
-    raise InvalidArgument(
-        f"update_mask: {violations[0].description}", violations=violations, metadata={"paths": ",".join(wrong)}
-    )
-
-
-def _why(path: str) -> str:
-    state = "cannot be changed" if path in _OUTPUT_ONLY else "is no field of a user"
-    return f"{path!r} {state}; use {', '.join(CHANGEABLE)}"
+    check_mask(paths, "a user", changeable=CHANGEABLE, output_only=_OUTPUT_ONLY)
 
 
 def changed(user: User, change: ProfileChange, now: datetime) -> tuple[User, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import IntEnum
 
 from services.kit.errors import Aborted, FieldViolation, InvalidArgument, NotFound
+from services.user.domain.masks import check_mask
 
 CHANGEABLE = ("title", "body", "severity", "start_time", "end_time")
 _OUTPUT_ONLY = frozenset({"name", "version", "create_time", "update_time", "etag"})
@@ -69,20 +70,7 @@ def check_span(start: datetime | None, end: datetime | None, field: str) -> None
 
 def check_paths(paths: Collection[str]) -> None:
     """Refuse with InvalidArgument a mask that is empty or names what cannot be changed."""
-    wrong = [path for path in paths if path not in CHANGEABLE]
-    if paths and not wrong:
-        return
-    violations = [FieldViolation("update_mask", _why(path), rule="update_mask.path") for path in wrong]
-    if not paths:
-        violations = [FieldViolation("update_mask", "must name at least one field", rule="required")]
-    raise InvalidArgument(
-        f"update_mask: {violations[0].description}", violations=violations, metadata={"paths": ",".join(wrong)}
-    )
-
-
-def _why(path: str) -> str:
-    state = "cannot be changed" if path in _OUTPUT_ONLY else "is no field of an announcement"
-    return f"{path!r} {state}; use {', '.join(CHANGEABLE)}"
+    check_mask(paths, "an announcement", changeable=CHANGEABLE, output_only=_OUTPUT_ONLY)
 
 
 def changed(before: Announcement, change: AnnouncementChange, now: datetime) -> tuple[Announcement, tuple[str, ...]]:

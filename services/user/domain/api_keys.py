@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 
 from services.kit.errors import Aborted, FailedPrecondition, FieldViolation, InvalidArgument, NotFound
+from services.user.domain.masks import check_mask
 
 CHANGEABLE = ("display_name", "budget_micro_credits", "requests_per_minute")
 _FIELDS = (*CHANGEABLE, "name", "prefix", "scopes", "spent_micro_credits", "create_time", "expire_time")
@@ -126,20 +127,7 @@ def check_count(living: int, most: int) -> None:
 
 def check_paths(paths: Collection[str]) -> None:
     """Refuse with InvalidArgument a mask that is empty or names what cannot be changed."""
-    wrong = [path for path in paths if path not in CHANGEABLE]
-    if paths and not wrong:
-        return
-    violations = [FieldViolation("update_mask", _why(path), rule="update_mask.path") for path in wrong]
-    if not paths:
-        violations = [FieldViolation("update_mask", "must name at least one field", rule="required")]
-    raise InvalidArgument(
-        f"update_mask: {violations[0].description}", violations=violations, metadata={"paths": ",".join(wrong)}
-    )
-
-
-def _why(path: str) -> str:
-    state = "cannot be changed" if path in _OUTPUT_ONLY else "is no field of an API key"
-    return f"{path!r} {state}; use {', '.join(CHANGEABLE)}"
+    check_mask(paths, "an API key", changeable=CHANGEABLE, output_only=_OUTPUT_ONLY)
 
 
 def changed(key: ApiKey, change: KeyChange) -> tuple[ApiKey, tuple[str, ...]]:
