@@ -20,10 +20,12 @@ _MAX_ENUM_NUMBER = 2_147_483_647
 class _Printer:
     """Prints one file; holds the pool in which the custom options that the file itself declares are known."""
 
-    def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
+    def __init__(
+        self, file: descriptor_pb2.FileDescriptorProto, imports: Sequence[descriptor_pb2.FileDescriptorProto]
+    ) -> None:
         self._file = file
         self._pool = descriptor_pool.DescriptorPool()
-        for imported in _descriptor_files():
+        for imported in [*_descriptor_files(), *imports]:
             self._pool.Add(imported)
         self._pool.Add(file)
 
@@ -38,6 +40,16 @@ class _Printer:
             yield from self._enum(enum, 0)
         for message in file.message_type:
             yield from self._message(message, 0)
+        for service in file.service:
+            yield f"service {service.name} {{"
+            yield from (f"{_INDENT}{self._method(method)}" for method in service.method)
+            yield "}"
+
+    def _method(self, method: descriptor_pb2.MethodDescriptorProto) -> str:
+        takes = ("stream " if method.client_streaming else "") + method.input_type
+        gives = ("stream " if method.server_streaming else "") + method.output_type
+        options = "".join(f" option {text};" for text in self._options(method.options))
+        return f"rpc {method.name}({takes}) returns ({gives})" + (f" {{{options} }}" if options else ";")
 
     def _options(self, options: Message) -> list[str]:
         """Returns `name = value` for every option that is set, custom options by their full name."""
@@ -126,9 +138,11 @@ class _Printer:
             yield f"{_INDENT * depth}}}"
 
 
-def print_file(file: descriptor_pb2.FileDescriptorProto) -> str:
-    """Returns source that compiles to `file`, which may import only `google/protobuf/*` files."""
-    return "\n".join(_Printer(file).lines()) + "\n"
+def print_file(
+    file: descriptor_pb2.FileDescriptorProto, imports: Sequence[descriptor_pb2.FileDescriptorProto] = ()
+) -> str:
+    """Returns source that compiles to `file`, which may import `google/protobuf/*` files and `imports`."""
+    return "\n".join(_Printer(file, imports).lines()) + "\n"
 
 
 def _descriptor_files() -> list[descriptor_pb2.FileDescriptorProto]:

@@ -18,6 +18,7 @@ EXCEPTIONS = Exceptions(
     without_terminal_event={
         "candela.generation.v1.GalleryService.DownloadImage": _RAW,
         "candela.openai.v1.OpenAiService.CreateChatCompletion": "OpenAI's streams end in `[DONE]`",
+        "candela.inference.v1.ExchangeService.Exchange": "has no end, and every call on it has its own last reply",
         "candela.payment.v1.BalanceService.WatchBalance": "has no end: it lives until the caller goes away",
         "candela.user.v1.FileService.DownloadFile": _RAW,
         "candela.user.v1.NotificationService.WatchNotifications": "has no end: it lives until the caller goes away",
@@ -31,6 +32,7 @@ EXCEPTIONS = Exceptions(
         "candela.openai.v1.OpenAiService.GetModel": _OPENAI_BODY,
         "candela.openai.v1.OpenAiService.GetModels": _OPENAI_BODY,
         "candela.identity.v1.LookUpKeyRequest.digest": "a SHA-256",
+        "candela.inference.v1.Embedding.values": "32-bit floats; how many stands beside them",
         "candela.inference.v1.PixelImage.data": "raw pixels; size and layout stand beside them",
         "candela.payment.v1.CallbackService.ReceiveCallback": "the answer that each provider wants in its own form",
         "candela.recognition.v1.ExtractFormRequest.content": "an image or PDF, told by its first bytes",
