@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from candela.inference.v1.ocr_service_pb2_grpc import add_OcrServiceServicer_to_server
-from inference_server.api import OcrServicer
+from inference_server.api.ocr import OcrServicer
 from inference_server.host import ModelHost, create_models
 from inference_server.models.weights import WeightsError
 from inference_server.settings import InferenceSettings

@@ -20,7 +20,7 @@ from opentelemetry.trace import NoOpTracer
 from rapidocr import RapidOCR
 
 from candela.inference.v1 import ocr_service_pb2, ocr_service_pb2_grpc
-from inference_server.api import OcrServicer
+from inference_server.api.ocr import OcrServicer
 from inference_server.host import ModelHost, create_models
 from inference_server.settings import InferenceSettings
 from services.kit.clock import SystemClock

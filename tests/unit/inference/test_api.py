@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from candela.inference.v1 import ocr_pb2, ocr_service_pb2, ocr_service_pb2_grpc
-from inference_server.api import OcrServicer
+from inference_server.api.ocr import OcrServicer
 from inference_server.host import ModelHost
 from inference_server.models.catalogue import Task
 from inference_server.models.model import Model
