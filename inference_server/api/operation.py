@@ -22,10 +22,10 @@ R = TypeVar("R", bound=Message)
 class Operation(Generic[Q, R]):
     """One RPC over models.
 
-    `path` is its unary method (`/candela.inference.v1.OcrService/DetectText`), `field` its member in the Call and
-    Reply of Exchange (`detect_text`). `engine` finds the model that a request means and raises NotFound or Unavailable. `items`
-    turns a request into items for that model, one error in the place of each that is bad; it raises what is wrong with
-    the request as a whole. `response` makes the response of the results, which are as many and in the same order.
+    `path` is its unary method (`/candela.inference.v1.OcrService/DetectText`), `field` its member in the Call and Reply
+    of Exchange (`detect_text`). `engine` finds the model that a request means and raises NotFound or Unavailable.
+    `items` turns a request into items for that model, one error in the place of each that is bad; it raises what is
+    wrong with the request as a whole. `response` makes the response of the results, as many and in the same order.
     """
 
     path: str
