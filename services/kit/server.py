@@ -25,6 +25,7 @@ from services.kit.tls import server_credentials
 _LOG = logging.getLogger(__name__)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_GRACE_SECONDS = 5.0  # beyond what calls were promised; then the server's own end is not waited for
 
 
 class StartError(Exception):
@@ -124,12 +125,15 @@ async def _notice(seconds: float, cut_short: asyncio.Event | None) -> None:
 
 async def _drain(server: grpc.aio.Server, seconds: float, cut_short: asyncio.Event | None) -> None:
     stopping = asyncio.ensure_future(server.stop(seconds))
-    if cut_short is not None:
-        impatience = asyncio.ensure_future(cut_short.wait())
-        await asyncio.wait({stopping, impatience}, return_when=asyncio.FIRST_COMPLETED)
-        impatience.cancel()
-        if cut_short.is_set():
-            await server.stop(None)
+    impatience = asyncio.ensure_future((cut_short or asyncio.Event()).wait())
+    await asyncio.wait({stopping, impatience}, timeout=seconds + _GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    impatience.cancel()
+    if not stopping.done():
+        # Not awaited for good: a connection that never closes must not keep a process that has nothing left to do.
+        ended, _ = await asyncio.wait({stopping, asyncio.ensure_future(server.stop(None))}, timeout=_GRACE_SECONDS)
+        if stopping not in ended:
+            _LOG.error("gRPC's server does not stop; the process ends without it")
+            return
     await stopping
     await asyncio.sleep(0)  # the last calls report themselves in the loop's next turn
 

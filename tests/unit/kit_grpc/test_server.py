@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from services.kit import server as server_module
 from services.kit.server import Binding, StartError
 from services.kit.settings import ServerSettings
 from tests.support.eventually import eventually
@@ -209,3 +210,16 @@ async def test_calls_are_counted_while_they_last_and_after(echo: EchoServer) -> 
     await eventually(lambda: value("rpc_server_requests_total", method="Open", code="NOT_FOUND") == before + 1)
     assert value("rpc_server_duration_seconds_count", method="Open") >= 2
     await eventually(lambda: value("rpc_server_in_flight") == 0)
+
+
+async def test_a_server_that_never_stops_does_not_keep_its_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck:
+        async def stop(self, _: float | None) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(server_module, "_GRACE_SECONDS", 0.01)
+    async with asyncio.timeout(10.0):
+        await server_module._drain(cast(grpc.aio.Server, Stuck()), 0.01, None)
+    assert "does not stop" in caplog.text
