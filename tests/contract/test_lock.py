@@ -11,8 +11,8 @@ from packaging.utils import canonicalize_name
 _REQUIREMENTS = Path(__file__).parents[2] / "requirements"
 # Debian 12 has 3.11.2, Ubuntu 24.04 has 3.12.3.
 _PYTHONS = ("3.11.2", "3.12.3", "3.13.0")
-# Excluded in the lock with a reason: scripts/lock.sh.
-_LEFT_OUT = {"opencv-python"}
+# Excluded in the lock with a reason: scripts/lock.sh, requirements/weights.in.
+_LEFT_OUT = {"opencv-python", "agentocr"}
 
 
 def locked(purpose: str) -> set[str]:
