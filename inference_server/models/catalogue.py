@@ -15,6 +15,9 @@ class Task(StrEnum):
 
     DETECT_TEXT = "detect-text"
     RECOGNIZE_TEXT = "recognize-text"
+    DETECT_PLATES = "detect-plates"
+    READ_PLATES = "read-plates"
+    EMBED_TEXTS = "embed-texts"
 
 
 @dataclass(frozen=True, slots=True)
