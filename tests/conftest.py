@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.binaries import NOT_RUN, require_binary
+from tests.support.binaries import NOT_RUN, require_binary, require_package
 
 if TYPE_CHECKING:
     from tests.support.databases import MariaDbOnDemand
@@ -51,6 +51,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("requires_binary"):
         require_binary(*mark.args)
+    for mark in item.iter_markers("requires_package"):
+        require_package(*mark.args)
 
 
 @pytest.hookimpl(tryfirst=True)

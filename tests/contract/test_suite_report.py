@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SUITE = """
 import pytest
-from tests.support.binaries import require_binary, requires_binary
+from tests.support.binaries import require_binary, requires_binary, requires_package
 
 @pytest.fixture
 def program():
@@ -21,7 +21,12 @@ def test_marked():
 def test_with_a_fixture(program):
     raise AssertionError("must not run")
 
+@requires_package("no_such_package")
+def test_with_a_package():
+    raise AssertionError("must not run")
+
 @requires_binary("python")
+@requires_package("pytest")
 def test_whose_program_is_there():
     pass
 
@@ -59,11 +64,12 @@ def test_missing_programs_are_listed_and_counted_apart(tmp_path: Path) -> None:
     result = run_suite(tmp_path)
     assert result.returncode == 0, result.stdout
     lines = [line for line in result.stdout.splitlines() if line.startswith("not run: ")]
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert "test_marked: no no-such-program on this machine" in lines[0]
     assert "test_with_a_fixture: no no-such-server on this machine" in lines[1]
+    assert "test_with_a_package: no Python package no_such_package here" in lines[2]
     last = result.stdout.rstrip().splitlines()[-1]
-    assert "1 passed, 1 skipped, 2 not run" in last
+    assert "1 passed, 1 skipped, 3 not run" in last
 
 
 def test_folders_that_take_long_or_measure_are_marked(tmp_path: Path) -> None:

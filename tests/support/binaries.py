@@ -59,6 +59,17 @@ def requires_binary(name: str) -> pytest.MarkDecorator:
     return pytest.mark.requires_binary(name)
 
 
+def requires_package(name: str) -> pytest.MarkDecorator:
+    """Returns a mark for tests that need a Python package which is not in the lock, such as torch."""
+    return pytest.mark.requires_package(name)
+
+
+def require_package(name: str) -> None:
+    """Lets the running test go on if a package can be imported; otherwise it ends as "not run"."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{NOT_RUN}no Python package {name} here (make {name} tells how to get it)")
+
+
 def _candidates(name: str) -> Iterator[Path]:
     package, folder = _WHEELS.get(name, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
