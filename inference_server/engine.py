@@ -1,6 +1,6 @@
 """Runs one model: a bounded queue, instances on threads, typed errors for single items, and an orderly end.
 
-The policy stands in batching.py; this file is where it meets threads, models and clocks.
+The policy stands in batching/; this file is where it meets threads, models and clocks.
 """
 
 import logging
@@ -17,7 +17,7 @@ from inference_server.models.model import Model, ModelCard
 from inference_server.reporting import BatchReport, Reporter
 from inference_server.submission import Request, Submission, failures_in
 from services.kit.clock import Clock
-from services.kit.errors import CandelaError, DeadlineExceeded, Internal, ResourceExhausted, Unavailable
+from services.kit.errors import CandelaError, Internal, ResourceExhausted, Unavailable
 
 _LOG = logging.getLogger(__name__)
 InputT = TypeVar("InputT")
@@ -66,7 +66,7 @@ class Engine(Generic[InputT, OutputT]):
         self._model.warm_up()
         self._accepting = True
         for number in range(self.card.instances):
-            thread = threading.Thread(target=self._serve, name=f"{self.card.name}-{number}", daemon=True)
+            thread = threading.Thread(target=self._serve, args=(number,), name=f"{self.card.name}-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -121,7 +121,7 @@ class Engine(Generic[InputT, OutputT]):
             self._reporter.refused("stopping")
             raise _stopping(self.card)
         try:
-            self._queue.offer(tickets)
+            self._queue.offer(tickets, self._clock.monotonic())
         except ResourceExhausted:
             self._reporter.refused("overloaded")
             raise
@@ -134,23 +134,22 @@ class Engine(Generic[InputT, OutputT]):
             self._changed.notify_all()  # close() may be waiting for the queue to empty
         self._reporter.ended("cancelled", count)
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         """Be one instance: form a batch whenever free, run it, until the engine closes."""
-        while (taken := self._next()) is not None:
-            late = DeadlineExceeded("the deadline passed while the work waited for a batch")
-            self._settle([(ticket.payload, late) for ticket in taken.expired])
-            self._reporter.ended("expired", len(taken.expired))
+        while (taken := self._next(number)) is not None:
+            self._settle([(ended.ticket.payload, ended.error) for ended in taken.ended])
+            self._reporter.ended("expired", len(taken.ended))
             if taken.batch:
-                self._run(taken.batch)
+                self._run(number, taken.batch)
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _next(self) -> Taken[_Slot[InputT, OutputT]] | None:
+    def _next(self, number: int) -> Taken[_Slot[InputT, OutputT]] | None:
         with self._changed:
             while True:
-                taken = self._queue.take(self._clock.monotonic())
-                if taken.batch or taken.expired:
+                taken = self._queue.take(number, self._clock.monotonic())
+                if taken.batch or taken.ended:
                     self._running += 1
                     self._reporter.waiting(len(self._queue))
                     return taken
@@ -158,7 +157,7 @@ class Engine(Generic[InputT, OutputT]):
                     return None
                 self._changed.wait()
 
-    def _run(self, batch: Sequence[Ticket[_Slot[InputT, OutputT]]]) -> None:
+    def _run(self, number: int, batch: Sequence[Ticket[_Slot[InputT, OutputT]]]) -> None:
         begun = self._clock.monotonic()
         report = BatchReport([begun - ticket.arrived for ticket in batch])
         spans = {id(ticket.payload.request): ticket.payload.request.span for ticket in batch}
@@ -167,7 +166,7 @@ class Engine(Generic[InputT, OutputT]):
             report.compute = self._clock.monotonic() - begun
             report.failed = failures_in(results)
         with self._changed:
-            self._queue.finished(len(batch), report.compute)
+            self._queue.finished(number, self._clock.monotonic())
         self._settle([(ticket.payload, result) for ticket, result in zip(batch, results, strict=True)])
 
     def _compute(self, values: Sequence[InputT]) -> Sequence[OutputT | CandelaError]:
