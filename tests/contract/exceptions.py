@@ -4,10 +4,13 @@ from tests.support.contract_rules import Exceptions
 
 _RAW = "raw bytes have no room for an event; the size of the resource says when all are there"
 _OPENAI_KEY = "a raw body; the header `Idempotency-Key` carries the id"
+_STATE = "says which state is wanted: a repeat changes nothing more"
 _OPENAI_BODY = "OpenAI's own JSON, which ProtoJSON cannot write; candela.openai.v1 describes it"
 
 EXCEPTIONS = Exceptions(
     without_request_id={
+        "candela.inference.v1.ModelService.LoadModel": _STATE,
+        "candela.inference.v1.ModelService.UnloadModel": _STATE,
         "candela.openai.v1.OpenAiService.CreateChatCompletion": _OPENAI_KEY,
         "candela.openai.v1.OpenAiService.CreateEmbeddings": _OPENAI_KEY,
         "candela.openai.v1.OpenAiService.GenerateImages": _OPENAI_KEY,
