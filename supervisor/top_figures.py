@@ -58,7 +58,10 @@ class RouteFigures:
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """One model of the inference server. Rates are per second, times in seconds."""
+    """One model of the inference server. Rates are per second, times in seconds, sizes in items.
+
+    `best_size` is what replicas hold for the best batch of their busiest shape; NaN while none knows.
+    """
 
     model: str
     waiting: float
@@ -68,6 +71,7 @@ class ModelFigures:
     compute: Latency
     failed: float
     refused: float
+    best_size: float
 
 
 class Window:
@@ -181,6 +185,8 @@ class Window:
             wanted = (mine | labels).items()
             return sum(count for key, count in self.increase(name, servers).items() if wanted <= dict(key).items())
 
+        pages = (self.new.pages.get(server, {}) for server in servers)
+        best = (page.get(inference.BEST_BATCH.name, {}).get((("model", model),), 0.0) for page in pages)
         batches = grown(f"{inference.BATCH_ITEMS.name}_count")
         return ModelFigures(
             model,
@@ -191,6 +197,7 @@ class Window:
             self.latency(inference.COMPUTE_SECONDS, servers, mine),
             grown(inference.ITEMS.name, outcome="failed") / seconds,
             grown(inference.REFUSALS.name) / seconds,
+            max((size for size in best if size), default=NO_FIGURE),
         )
 
     def total(self, metric: Metric) -> float:

@@ -25,7 +25,7 @@ _SHOWN: tuple[Metric, ...] = (
     names.HTTP_REQUESTS, names.HTTP_DURATION, names.RPC_REQUESTS, names.RPC_DURATION, names.RPC_IN_FLIGHT,
     names.DATABASE_CONNECTIONS, names.REDIS_MEMORY, names.ACTIVE_USERS, names.REVOCATIONS_AGE,
     inference.WAITING, inference.BATCH_ITEMS, inference.QUEUE_SECONDS, inference.COMPUTE_SECONDS,
-    inference.ITEMS, inference.REFUSALS,
+    inference.ITEMS, inference.REFUSALS, inference.BEST_BATCH,
 )  # fmt: skip
 _WANTED = {name for metric in _SHOWN for name in (metric.name, *(f"{metric.name}{part}" for part in _HISTOGRAM_PARTS))}
 

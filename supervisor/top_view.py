@@ -119,9 +119,9 @@ def _process_row(one: ProcessFigures) -> list[Text]:
 
 
 _MODEL_COLUMNS = (
-    Column("model", text=True), Column("waiting", 1), Column("items/s", 2), Column("batch", 3), Column("queue p50", 7),
-    Column("queue p95", 3), Column("p99", 8), Column("compute p50", 5), Column("compute p95", 4), Column("p99", 8),
-    Column("failed/s", 6), Column("refused/s", 6),
+    Column("model", text=True), Column("waiting", 1), Column("items/s", 2), Column("batch", 3), Column("best", 3),
+    Column("queue p50", 7), Column("queue p95", 3), Column("p99", 8), Column("compute p50", 5),
+    Column("compute p95", 4), Column("p99", 8), Column("failed/s", 6), Column("refused/s", 6),
 )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _model_row(one: ModelFigures) -> list[Text]:
     size = _NOTHING if math.isnan(one.batch_size) else f"{one.batch_size:.1f}"
     return [
         Text(one.model, "bold"), _count(one.waiting, "yellow"), Text(rate(one.items), "cyan"),
-        Text(size), *_latency(one.queue), *_latency(one.compute),
+        Text(size), Text(number(one.best_size), "dim"), *_latency(one.queue), *_latency(one.compute),
         Text(rate(one.failed), alarming(one.failed)), Text(rate(one.refused), alarming(one.refused)),
     ]  # fmt: skip
 

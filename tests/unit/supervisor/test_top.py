@@ -38,7 +38,8 @@ inference_batch_items_sum{model="m@1"} %d
 inference_batch_items_count{model="m@1"} %d
 inference_items_total{model="m@1",outcome="done"} %d
 inference_items_total{model="m@1",outcome="failed"} %d
-inference_refusals_total{model="m@1",reason="overloaded"} 0
+inference_refusals_total{model="m@1",reason="queue_full"} 0
+inference_best_batch_items{model="m@1"} 24.0
 """
 
 
@@ -112,7 +113,13 @@ def test_processes(window: Window) -> None:
 def test_models(window: Window) -> None:
     [model] = window.models()
     assert (model.model, model.waiting, model.items, model.batch_size) == ("m@1", 4.0, 4.0, 4.0)
-    assert (model.failed, model.refused) == (0.2, 0.0)
+    assert (model.failed, model.refused, model.best_size) == (0.2, 0.0, 24.0)
+
+
+def test_the_best_size_is_unknown_until_it_was_measured() -> None:
+    page = _INFERENCE.replace("inference_best_batch_items", "nothing") % (8, 4, 8, 0)
+    [model] = Window(snapshot(10, "", "", inference=page)).models()
+    assert math.isnan(model.best_size)
 
 
 def test_routes_are_ordered_as_wanted(window: Window) -> None:
@@ -141,7 +148,7 @@ def test_it_fits_every_terminal(window: Window, width: int) -> None:
 
 def test_a_wide_terminal_shows_every_column(window: Window) -> None:
     text = shown(window, 160)
-    for title in ("pid", "restarts", "CPU", "MiB", "calls/s", "failed", "db", "waiting", "batch", "4xx", "5xx"):
+    for title in ("pid", "restarts", "CPU", "MiB", "calls/s", "failed", "db", "waiting", "batch", "best", "4xx", "5xx"):
         assert title in text
 
 
