@@ -13,6 +13,9 @@ from observability.dashboards.queries import (
     rate,
 )
 
+_ENDED: Final = f"rate({inference.TENANT_ITEMS.name}{{{CHOSEN_MODEL}}}[$__rate_interval])"
+_REFUSED: Final = _ENDED.replace(CHOSEN_MODEL, f'{CHOSEN_MODEL}, outcome="{inference.REFUSED}"')
+_RAN: Final = f'{CHOSEN_MODEL}, outcome=~"{inference.DONE}|{inference.FAILED}"'
 _BUSY: Final = f"sum by (model) (rate({inference.COMPUTE_SECONDS.name}_sum{{{CHOSEN_MODEL}}}[$__rate_interval]))"
 
 INFERENCE: Final = Board(
@@ -31,14 +34,21 @@ INFERENCE: Final = Board(
                     "Refused",
                     (Query(rate(inference.REFUSALS, CHOSEN_MODEL, "model, reason"), "{{model}} {{reason}}"),),
                     "reqps",
-                    says="`overloaded`: the queue was full.",
+                    says="Requests by reason; docs/inference.md says what each means. `queue_full`: no room.",
                 ),
             ),
         ),
         Row(
             "Batches",
             (
-                Panel("Items in a batch", (Query(mean(inference.BATCH_ITEMS, "model"), "{{model}}"),)),
+                Panel(
+                    "Items in a batch",
+                    (
+                        Query(mean(inference.BATCH_ITEMS, "model"), "{{model}}"),
+                        Query(f"max by (model) ({inference.BEST_BATCH.name}{{{CHOSEN_MODEL}}})", "best {{model}}"),
+                    ),
+                    says="The mean, and what was measured to be best for the busiest shape.",
+                ),
                 Panel(
                     "Sizes of batches",
                     (
@@ -69,6 +79,49 @@ INFERENCE: Final = Board(
                     "percentunit",
                     width=12,
                     says="Part of the time in which a model computed.",
+                ),
+                Panel(
+                    "Refused part",
+                    (Query(f"sum by (model) ({_REFUSED}) / sum by (model) ({_ENDED})", "{{model}}"),),
+                    "percentunit",
+                    says="Of all items that came.",
+                    red_from=0.05,
+                ),
+                Panel(
+                    "Batches that failed whole",
+                    (Query(rate(inference.BATCH_FAILURES, CHOSEN_MODEL, "model"), "{{model}}"),),
+                    "reqps",
+                    says="The model is at fault, or a batch of one had a bad item.",
+                ),
+                Panel(
+                    "Ready",
+                    (Query(f"min by (model) ({inference.READY.name}{{{CHOSEN_MODEL}}})", "{{model}}"),),
+                    says="0 where a replica is to answer for the model and does not.",
+                ),
+            ),
+        ),
+        Row(
+            "Tenants",
+            (
+                Panel(
+                    "Finished",
+                    (Query(f"sum by (tenant) ({_ENDED.replace(CHOSEN_MODEL, _RAN)})", "{{tenant}}"),),
+                    "reqps",
+                    width=8,
+                    says="Items that ran. The busiest tenants have a line, all others are `other`.",
+                ),
+                Panel(
+                    "Compute time",
+                    (Query(rate(inference.TENANT_COMPUTE, CHOSEN_MODEL, "tenant"), "{{tenant}}"),),
+                    "percentunit",
+                    width=8,
+                    says="Their part of the batches' time: what fair sharing shares.",
+                ),
+                Panel(
+                    "Refused",
+                    (Query(f"sum by (tenant) ({_REFUSED})", "{{tenant}}"),),
+                    "reqps",
+                    width=8,
                 ),
             ),
         ),

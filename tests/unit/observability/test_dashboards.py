@@ -20,7 +20,22 @@ from tests.support.binaries import require_binary
 _PROVISIONING = FOLDER.parent / "grafana" / "provisioning"
 # What Prometheus itself adds, and what its Python client tells about every process.
 _FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
-_WORDS = {"sum", "rate", "histogram_quantile", "max", "count", "increase", "topk", "vector", "or", "by", "and"}
+_WORDS = {
+    "sum",
+    "rate",
+    "histogram_quantile",
+    "max",
+    "min",
+    "min_over_time",
+    "deriv",
+    "count",
+    "increase",
+    "topk",
+    "vector",
+    "or",
+    "by",
+    "and",
+}
 _VARIABLES = {"$__rate_interval": "5m", "$component": ".*", "$endpoint": ".*", "$model": ".*"}
 
 
