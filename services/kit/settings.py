@@ -145,6 +145,26 @@ class ServerSettings(CandelaSettings):
     reflection: bool = Field(False, description="Whether gRPC server reflection is offered.")
     channelz: bool = Field(False, description="Whether gRPC's own channel statistics are offered.")
     access_log: bool = Field(True, description="Whether every call is logged, one line each.")
+    exchange_access_log: bool = Field(
+        False,
+        description="Whether `access_log` means every call inside an Exchange too, and not only those that fail: a line "
+        "costs more than such a call.",
+    )
+    exchange_sampling_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Part of the calls inside an Exchange without a trace that begin one, 0 to 1, before "
+        "`trace_sampling_ratio`. Failed and slow ones are recorded always.",
+    )
+    exchange_window: int = Field(
+        4096, ge=1, le=65536, description="How many calls of one caller may be under way inside an Exchange."
+    )
+    exchange_heartbeat_seconds: Seconds = Field(
+        2.0,
+        description="How often each side of a quiet Exchange shows that it is there, in seconds; after three times "
+        "without a sign the other takes it for dead.",
+    )
     user_endpoints: str = Field("", description="Where the user service is: addresses separated by commas.")
     payment_endpoints: str = Field("", description="Where the payment service is.")
     recognition_endpoints: str = Field("", description="Where the recognition service is.")

@@ -57,6 +57,11 @@ class Authenticator:
             self._revocations.check(verified)
         return verified.principal
 
+    def holds_until(self, authorization: str) -> float | None:
+        """Return when a token ends, in Unix seconds; None for an API key. Raises Unauthenticated as `authenticate`."""
+        token = authorization[len(_SCHEME) :].strip()
+        return None if token.startswith(API_KEY_PREFIX) else self._tokens.verify(token).expires_at
+
     async def admit(self, info: MethodInfo, principal: Principal | None) -> None:
         """Refuse a caller whom the method is not open to, and a key that calls too often; see access.check."""
         keys = self._api_keys

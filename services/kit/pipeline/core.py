@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -25,6 +25,12 @@ _HASH_APART_BYTES = 1024 * 1024  # above this a fingerprint is made in a thread:
 T = TypeVar("T")
 
 
+class Seen(Protocol):
+    """What is told who the caller is."""
+
+    principal: Principal | None
+
+
 class Pipeline:
     """What every call of one server passes. The stages' order is the order of the calls in `perform`."""
 
@@ -39,21 +45,25 @@ class Pipeline:
         access_log: bool = True,
     ) -> None:
         self.methods = methods or Methods()
-        self._tracer = tracer
+        self.tracer = tracer
+        self.limits = limits or Limits()
+        self.clock: Clock = clock or SystemClock()
+        self.access_log = access_log
         self._authenticator = authenticator
-        self._limits = limits or Limits()
-        self._clock: Clock = clock or SystemClock()
-        self._access_log = access_log
 
     def observe(self, info: MethodInfo, headers: Mapping[str, str]) -> Observation:
         """Begin the telemetry of a call; its `finish` must follow."""
-        return Observation(self._tracer, info, headers, log=self._access_log)
+        return Observation(self.tracer, info, headers, log=self.access_log)
 
-    async def admit(self, info: MethodInfo, authorization: str, seen: Observation) -> Principal | None:
+    async def admit(self, info: MethodInfo, authorization: str, seen: Seen) -> Principal | None:
         """Return the verified caller, None where anyone may call; raises what refuses the caller."""
         principal = seen.principal = await self._authenticator.authenticate(info.access, authorization)
         await self._authenticator.admit(info, principal)
         return principal
+
+    def holds_until(self, authorization: str) -> float | None:
+        """Return when a token ends, in Unix seconds; None for what ends otherwise. Raises Unauthenticated."""
+        return self._authenticator.holds_until(authorization)
 
     async def perform(
         self,
@@ -73,14 +83,14 @@ class Pipeline:
         """
         if message is not None:
             validate(message)
-        allowed = time_allowed(info, remaining, self._limits)
+        allowed = time_allowed(info, remaining, self.limits)
         request_id = seen.request_id = request_id_of(info, message, headers)
         call = Call(
             method=info.path,
             principal=principal,
             request_id=request_id,
-            fingerprint=await _fingerprint(info, message) if request_id and message is not None else b"",
-            deadline=self._clock.monotonic() + allowed,
+            fingerprint=await fingerprint(info, message) if request_id and message is not None else b"",
+            deadline=self.clock.monotonic() + allowed,
             peer=peer,
             metadata=headers,
         )
@@ -141,7 +151,8 @@ def act_as_caller(authorization: str) -> None:
     caller_authorization.set(authorization)
 
 
-async def _fingerprint(info: MethodInfo, message: Message) -> bytes:
+async def fingerprint(info: MethodInfo, message: Message) -> bytes:
+    """Return the request's fingerprint; a large one is made in a thread."""
     if message.ByteSize() < _HASH_APART_BYTES:
         return fingerprint_of(info, message)
     return await asyncio.to_thread(fingerprint_of, info, message)

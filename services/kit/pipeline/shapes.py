@@ -13,17 +13,18 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from services.kit.errors import CandelaError, Unimplemented
+from services.kit.errors import CandelaError, Unauthenticated, Unimplemented
 from services.kit.grpc_status import STATUS_TRAILER, TRACE_TRAILER, code_from_number, code_of, to_status
 from services.kit.identity import AUTHORIZATION
 from services.kit.pipeline.core import Pipeline, act_as_caller, is_being_cancelled
 from services.kit.pipeline.failures import as_error
+from services.kit.pipeline.items import ItemStreams, StreamObservation
 from services.kit.pipeline.methods import UNKNOWN_METHOD, MethodInfo
 from services.kit.pipeline.streams import Outbox, StreamContext, checked
 from services.kit.pipeline.telemetry import Observation
 
 Behaviour = Callable[..., Any]
-_Body = Callable[[Observation], Awaitable[Any]]
+_Body = Callable[[Any], Awaitable[Any]]
 
 
 class Shapes:
@@ -61,6 +62,9 @@ class Shapes:
         return unary_stream
 
     def stream_stream(self, behaviour: Behaviour | None) -> Behaviour:
+        streams = getattr(behaviour, "__self__", None)
+        if isinstance(streams, ItemStreams):
+            return self._items(streams)
         reply = self._replying(behaviour)
 
         async def stream_stream(requests: Any, context: Any) -> None:
@@ -69,6 +73,24 @@ class Shapes:
             await self._run(context, lambda: reply(checked(requests), guarded, outbox), None, outbox)
 
         return stream_stream
+
+    def _items(self, streams: ItemStreams) -> Behaviour:
+        streams.attach(self._pipeline)
+
+        async def stream_of_items(_requests: Any, context: Any) -> None:
+            headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+            authorization = headers.pop(AUTHORIZATION, "")
+            seen = StreamObservation(self._info, log=self._pipeline.access_log)
+
+            async def body(_: Any) -> None:
+                principal = await self._pipeline.admit(self._info, authorization, seen)
+                if principal is None:
+                    raise Unauthenticated("a stream of items needs a caller", reason="TOKEN_MISSING")
+                await streams.serve(context, principal, authorization)
+
+            await self.guarded(context, seen, body)
+
+        return stream_of_items
 
     def _asynchronous(self, behaviour: Behaviour | None) -> Behaviour:
         if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
@@ -118,11 +140,14 @@ class Shapes:
 
         return await self.guarded(context, self._pipeline.observe(self._info, headers), body, outbox)
 
-    async def guarded(self, context: Any, seen: Observation, body: _Body, outbox: Outbox | None = None) -> Any:
+    async def guarded(
+        self, context: Any, seen: Observation | StreamObservation, body: _Body, outbox: Outbox | None = None
+    ) -> Any:
         """Run `body` between telemetry and errors: what it raises is told to the caller, and `seen` is finished."""
         code, description = grpc.StatusCode.OK, ""
         try:
-            context.set_trailing_metadata(((TRACE_TRAILER, seen.trace_id),))
+            if seen.trace_id:
+                context.set_trailing_metadata(((TRACE_TRAILER, seen.trace_id),))
             try:
                 return await body(seen)
             except grpc.aio.AbortError:  # the handler answered for itself

@@ -28,7 +28,7 @@ SLOW_SECONDS = 1.0
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 # Codes that mean that we failed, and not the caller (OpenTelemetry's conventions for servers).
-_OUR_FAULT = frozenset(
+OUR_FAULT = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -41,17 +41,17 @@ _OUR_FAULT = frozenset(
 
 
 @cache
-def _requests(service: str, method: str, code: str) -> Counter:
+def requests_of(service: str, method: str, code: str) -> Counter:
     return counter(names.RPC_REQUESTS).labels(service, method, code)
 
 
 @cache
-def _durations(service: str, method: str) -> Histogram:
+def durations_of(service: str, method: str) -> Histogram:
     return histogram(names.RPC_DURATION).labels(service, method)
 
 
 @cache
-def _in_flight(service: str) -> Gauge:
+def in_flight_of(service: str) -> Gauge:
     return gauge(names.RPC_IN_FLIGHT).labels(service)
 
 
@@ -89,7 +89,7 @@ class Observation:
         )
         self.trace_id = f"{self.span.get_span_context().trace_id:032x}"
         self._context_token: Token[Context] = otel_context.attach(trace.set_span_in_context(self.span))
-        _in_flight(info.service).inc()
+        in_flight_of(info.service).inc()
 
     def _attributes(self) -> dict[str, str | bool]:
         return {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: self._info.name}
@@ -105,18 +105,18 @@ class Observation:
 
     def _report(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
         service, method = self._info.service, self._info.method
-        _requests(service, method, code.name).inc()
-        _durations(service, method).observe(seconds)
-        _in_flight(service).dec()
+        requests_of(service, method, code.name).inc()
+        durations_of(service, method).observe(seconds)
+        in_flight_of(service).dec()
         if self._log:
-            self._log_line(code, seconds)
+            log_line(self._info, code, seconds, self.principal, self.request_id)
         self._end_span(code, description, seconds)
         self.reported = True
 
     def _end_span(self, code: grpc.StatusCode, description: str, seconds: float) -> None:
         span = self.span
         if not span.is_recording():
-            if code not in _OUR_FAULT and seconds < SLOW_SECONDS:
+            if code not in OUR_FAULT and seconds < SLOW_SECONDS:
                 return
             span = self._begin_late()
         span.set_attribute(names.RPC_STATUS, code.name)
@@ -124,7 +124,7 @@ class Observation:
             span.set_attribute(names.REQUEST_ID, self.request_id)
         if code is not grpc.StatusCode.OK:
             span.set_attribute(names.ERROR_TYPE, code.name)
-            if code in _OUR_FAULT:
+            if code in OUR_FAULT:
                 span.set_status(Status(StatusCode.ERROR, description or code.name))
         span.end(self._wall + int(seconds * 1e9))
 
@@ -136,20 +136,22 @@ class Observation:
             self._info.name, context=parent, kind=SpanKind.SERVER, attributes=attributes, start_time=self._wall
         )
 
-    def _log_line(self, code: grpc.StatusCode, seconds: float) -> None:
-        if not ACCESS_LOG.isEnabledFor(logging.INFO):
-            return
-        principal, milliseconds = self.principal, round(seconds * 1000, 2)
-        extra = {
-            "rpc_method": self._info.name,
-            "code": code.name,
-            "duration_ms": milliseconds,
-            "user_id": principal.user if principal else "",
-            "request_id": self.request_id,
-            "caller": principal.service if principal else "",
-        }
-        message = f"{self._info.name} {code.name} {milliseconds} ms"
-        # Not `info()`: it would walk the stack for a line number that says nothing here, a third of the line's cost.
-        ACCESS_LOG.handle(
-            ACCESS_LOG.makeRecord(ACCESS_LOG.name, logging.INFO, __file__, 0, message, (), None, extra=extra)
-        )
+
+def log_line(
+    info: MethodInfo, code: grpc.StatusCode, seconds: float, principal: Principal | None, request_id: str
+) -> None:
+    """Write the access log's line of a call that took `seconds`."""
+    if not ACCESS_LOG.isEnabledFor(logging.INFO):
+        return
+    milliseconds = round(seconds * 1000, 2)
+    extra = {
+        "rpc_method": info.name,
+        "code": code.name,
+        "duration_ms": milliseconds,
+        "user_id": principal.user if principal else "",
+        "request_id": request_id,
+        "caller": principal.service if principal else "",
+    }
+    message = f"{info.name} {code.name} {milliseconds} ms"
+    # Not `info()`: it would walk the stack for a line number that says nothing here, a third of the line's cost.
+    ACCESS_LOG.handle(ACCESS_LOG.makeRecord(ACCESS_LOG.name, logging.INFO, __file__, 0, message, (), None, extra=extra))
