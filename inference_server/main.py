@@ -1,36 +1,72 @@
-"""The inference server's process: `python -m inference_server.main`."""
+"""The inference server's process: `python -m inference_server.main`.
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+A server of other models is the same with sources of its own:
+
+    run(InferenceSettings, partial(compose_with, [Given({Listing("double", "1"): lambda runtime: Double()})]))
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from candela.inference.v1.ocr_service_pb2_grpc import add_OcrServiceServicer_to_server
 from inference_server.api.ocr import OcrServicer
-from inference_server.host import ModelHost, create_models
+from inference_server.engine import Bounds
+from inference_server.host import ModelHost
+from inference_server.memory import tune_allocator, tune_switching
+from inference_server.models.source import BuiltIn, ModelSource
 from inference_server.models.weights import WeightsError
 from inference_server.settings import InferenceSettings
 from services.kit.bootstrap import Binding, Mesh, StartError, run
+from services.kit.errors import CandelaError
 from services.kit.settings import MIB
 
 
+def compose(mesh: Mesh[InferenceSettings]) -> AbstractAsyncContextManager[Sequence[Binding]]:
+    """Serve the built-in models that the settings name."""
+    return compose_with([BuiltIn()], mesh, names=mesh.settings.models)
+
+
 @asynccontextmanager
-async def compose(mesh: Mesh[InferenceSettings]) -> AsyncIterator[list[Binding]]:
-    """Load and warm up the models before the server says it serves; let the engines finish after its calls did."""
+async def compose_with(
+    sources: Sequence[ModelSource], mesh: Mesh[InferenceSettings], *, names: Sequence[str] | None = None
+) -> AsyncIterator[Sequence[Binding]]:
+    """Load the named models of the sources, all of them if None, before the server says it serves; let the engines
+    finish after its calls did.
+    """
     settings = mesh.settings
-    host = ModelHost(
-        create_models(settings.models, settings.runtime),
-        mesh.clock,
-        mesh.telemetry.tracer,
-        max_items=settings.inference_queue_items,
-        max_bytes=settings.inference_queue_mib * MIB,
-    )
+    tune_allocator()
+    tune_switching()
+    host = host_of(settings, sources, mesh)
     try:
-        await host.start()
-    except WeightsError as error:
+        await host.start(names)
+    except (WeightsError, CandelaError) as error:
         raise StartError(f"the inference server cannot load its models: {error}") from error
     try:
-        yield [Binding(add_OcrServiceServicer_to_server, OcrServicer(host))]
+        yield bindings_of(host)
     finally:
         await host.close(settings.drain_seconds)
+
+
+def host_of(settings: InferenceSettings, sources: Sequence[ModelSource], mesh: Mesh[InferenceSettings]) -> ModelHost:
+    """Make the host of the sources' models with the bounds of the settings; nothing is loaded yet."""
+    return ModelHost(
+        sources,
+        mesh.clock,
+        mesh.telemetry.tracer,
+        runtimes=settings.runtimes,
+        bounds=Bounds(
+            max_items=settings.inference_queue_items,
+            max_bytes=settings.inference_queue_mib * MIB,
+            timing_seconds=settings.inference_timing_ms / 1000,
+        ),
+        memory_bytes=settings.inference_memory_mib * MIB,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def bindings_of(host: ModelHost) -> list[Binding]:
+    """Return every service of this process."""
+    return [Binding(add_OcrServiceServicer_to_server, OcrServicer(host))]
 
 
 if __name__ == "__main__":

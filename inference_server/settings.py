@@ -1,5 +1,6 @@
 """The inference server's start-up settings."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -30,6 +31,25 @@ class InferenceSettings(ServerSettings):
     inference_queue_mib: int = Field(
         512, ge=160, description="Most memory that the inputs waiting for one model may take, in MiB."
     )
+    inference_devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="CUDA devices that every model is loaded on, from number 0; its instances are spread over them.",
+    )
+    inference_memory_mib: int = Field(
+        0,
+        ge=0,
+        description="Most memory that the process may have, in MiB: a model that would need more is not loaded. "
+        "No bound if 0.",
+    )
+    inference_timing_ms: int = Field(
+        250,
+        ge=0,
+        le=60_000,
+        description="How long each model is timed with batches of several sizes before it takes work, in milliseconds, "
+        "so that the first decisions about batches are no guesses. 0 leaves it out.",
+    )
     # 50,000,000 pixels of three bytes, the largest picture of the contract, and what surrounds it.
     max_receive_bytes: int = Field(160 * MIB, ge=1024, description="Largest message taken in, in bytes.")
 
@@ -42,6 +62,13 @@ class InferenceSettings(ServerSettings):
     def runtime(self) -> Runtime:
         """The device and cores for the models."""
         return Runtime(self.device, self.inference_threads)
+
+    @property
+    def runtimes(self) -> list[Runtime]:
+        """Where each model is loaded: one place on CPUs, one for each device on CUDA."""
+        if self.device is Device.CPU:
+            return [self.runtime]
+        return [replace(self.runtime, index=index) for index in range(self.inference_devices)]
 
     @model_validator(mode="before")
     @classmethod

@@ -14,10 +14,13 @@ class Device(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The device, and the CPU cores that the models may keep busy (0: every core this process may use)."""
+    """The device, the CPU cores that the models may keep busy (0: every core this process may use), and which of
+    several devices of the kind it is.
+    """
 
     device: Device = Device.CPU
     threads: int = 0
+    index: int = 0
 
     @property
     def on_cpu(self) -> bool:

@@ -1,0 +1,120 @@
+"""One instance of a model: a thread that asks for batches, runs them, and hands the outcomes to the loop."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from inference_server.batching import Ended, Taken, Ticket
+from inference_server.engine.compute import Computed, Runner, compute
+from inference_server.engine.work import Slot
+from inference_server.models.model import ModelCard
+
+if TYPE_CHECKING:
+    from inference_server.engine.dispatcher import Dispatcher
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A batch that is over. Times are in seconds of the engine's clock, `began_ns` is Unix time."""
+
+    instance: int
+    batch: Sequence[Ticket[Slot]]
+    results: Sequence[Any]
+    began: float
+    ended: float
+    began_ns: int
+    ok: bool
+
+
+class Post(Protocol):
+    """Hands an outcome and what ended without running to the loop; called on instances' threads."""
+
+    def __call__(self, outcome: Outcome | None, ended: Sequence[Ended[Slot]], /) -> None: ...
+
+
+class Instance:
+    """A thread that runs a model's batches one after the other.
+
+    Between two batches there is nothing but the queue: the next batch is taken before the results of the last one are
+    looked at by anybody.
+    """
+
+    def __init__(
+        self, number: int, runner: Runner, card: ModelCard, dispatcher: "Dispatcher", monotonic: Callable[[], float]
+    ) -> None:
+        self.number = number
+        self.runner = runner
+        self.running: Sequence[Ticket[Slot]] = ()
+        self._card = card
+        self._dispatcher = dispatcher
+        self._monotonic = monotonic
+        self._handed: Taken[Slot] | None = None
+        self._stopping = False
+        # A bare lock, taken while there is nothing to do: to wake by it is one system call, a Condition needs several.
+        self._work = threading.Lock()
+        self._work.acquire()
+        self._thread: threading.Thread | None = None
+
+    def start(self, post: Post) -> None:
+        """Begin to ask for batches."""
+        name = f"{self._card.name}-{self.number}"[:15]  # what the system shows of a thread's name
+        self._thread = threading.Thread(target=self._serve, args=(post,), name=name, daemon=True)
+        self._thread.start()
+
+    def wake(self, handed: Taken[Slot] | None = None) -> None:
+        """Let the thread of an idle instance go on, with a batch that was taken in its name or to take one."""
+        self._handed = handed
+        self._work.release()
+
+    def stop(self) -> None:
+        """Let the thread end when its batch does. Only for an instance that is idle or busy, never one being woken."""
+        self._stopping = True
+        self.runner.interrupt()
+        if self._work.locked():
+            self._work.release()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread's end; whether it ended."""
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def run(self, batch: Sequence[Ticket[Slot]]) -> Outcome:
+        """Run a batch on the calling thread."""
+        self.running = batch
+        began_ns, began = time.time_ns(), self._monotonic()
+        computed: Computed = compute(self.runner, batch, self._card, self._monotonic)
+        ended = self._monotonic()
+        self.running = ()
+        return Outcome(self.number, batch, computed.results, began, ended, began_ns, computed.ok)
+
+    def _serve(self, post: Post) -> None:
+        outcome: Outcome | None = None
+        while not self._stopping:
+            if not self.runner.alive:
+                self._deliver(post, outcome)
+                outcome = None
+                self.runner.revive()
+                continue
+            taken = self._dispatcher.next(self, outcome)
+            if outcome is not None or taken.ended:
+                post(outcome, taken.ended)
+            outcome = None
+            batch = taken.batch or self._sleep()
+            if batch:
+                outcome = self.run(batch)
+        self._deliver(post, outcome)
+
+    def _deliver(self, post: Post, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self._dispatcher.finished(self, outcome)
+            post(outcome, ())
+
+    def _sleep(self) -> Sequence[Ticket[Slot]]:
+        """Wait to be woken; returns the batch that was handed over, if any."""
+        self._work.acquire()
+        handed, self._handed = self._handed, None
+        return () if handed is None else handed.batch
