@@ -12,7 +12,7 @@ from inference_server.loading import Loader
 from inference_server.models.catalogue import Task
 from inference_server.models.device import Runtime
 from inference_server.models.source import Listing, ModelSource
-from inference_server.versions import KnownModel, Slot, State, age_of
+from inference_server.versions import REPLACED, UNLOADED, KnownModel, Slot, State, age_of
 from services.kit.clock import Clock
 from services.kit.errors import CandelaError, FailedPrecondition, NotFound, Unavailable
 
@@ -125,7 +125,7 @@ class ModelHost:
         if not slots:
             raise _not_found(f"{name}@{version}" if version else name, None, self._serving())
         for slot in slots:
-            self._retire(slot, "unloaded")
+            self._retire(slot, UNLOADED)
 
     async def settled(self) -> None:
         """Return when everything that was replaced or unloaded has ended."""
@@ -184,7 +184,7 @@ class ModelHost:
                 other for other in self._serving() if other.name == name and (not version or other.version == key[1])
             ]
             for other in replaced:
-                self._retire(other, "replaced by a newer version")
+                self._retire(other, REPLACED)
             self._slots[key] = Slot(name, engine.card.version, loaded.task, State.READY, engine=engine)
             self._found.clear()
 

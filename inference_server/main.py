@@ -7,12 +7,17 @@ A server of other models is the same with sources of its own:
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
+from candela.inference.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from candela.inference.v1.ocr_service_pb2_grpc import add_OcrServiceServicer_to_server
+from inference_server.api.models import ModelServicer, readiness
 from inference_server.api.ocr import OcrServicer
 from inference_server.engine import Bounds
+from inference_server.exposition import EXPOSITION
 from inference_server.host import ModelHost
 from inference_server.memory import tune_allocator, tune_switching
+from inference_server.models.device import Device
 from inference_server.models.source import BuiltIn, ModelSource
 from inference_server.models.weights import WeightsError
 from inference_server.settings import InferenceSettings
@@ -41,9 +46,11 @@ async def compose_with(
         await host.start(names)
     except (WeightsError, CandelaError) as error:
         raise StartError(f"the inference server cannot load its models: {error}") from error
+    EXPOSITION.watch(partial(readiness, host))
     try:
-        yield bindings_of(host)
+        yield bindings_of(host, settings.device)
     finally:
+        EXPOSITION.watch(None)
         await host.close(settings.drain_seconds)
 
 
@@ -64,9 +71,12 @@ def host_of(settings: InferenceSettings, sources: Sequence[ModelSource], mesh: M
     )
 
 
-def bindings_of(host: ModelHost) -> list[Binding]:
+def bindings_of(host: ModelHost, device: Device) -> list[Binding]:
     """Return every service of this process."""
-    return [Binding(add_OcrServiceServicer_to_server, OcrServicer(host))]
+    return [
+        Binding(add_OcrServiceServicer_to_server, OcrServicer(host)),
+        Binding(add_ModelServiceServicer_to_server, ModelServicer(host, device)),
+    ]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ class State(StrEnum):
     UNLOADING = "UNLOADING"
 
 
+# Why a model rests that somebody took out of service.
+UNLOADED, REPLACED = "unloaded", "replaced by a newer version"
+
+
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """One version of a model; `reason` says why it is not ready, empty when there is nothing to say."""
@@ -27,6 +31,13 @@ class KnownModel:
     task: Task | None
     state: State
     reason: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to answer: it does, or it cannot although nobody took it out of service."""
+        if self.state is State.UNAVAILABLE:
+            return self.reason not in ("", UNLOADED, REPLACED)
+        return self.state is not State.UNLOADING
 
 
 @dataclass(slots=True)

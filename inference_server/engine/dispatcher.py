@@ -1,10 +1,11 @@
 """The queue behind its lock, and which instances have nothing to do. Shared by the loop and the instances' threads."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from inference_server.batching import BatchQueue, Ended, Taken, Ticket
+from inference_server.batching.costs import BucketCosts
 from inference_server.engine.instances import Instance, Outcome
 from inference_server.engine.work import Slot, Submission
 from services.kit.errors import CandelaError
@@ -68,6 +69,11 @@ class Dispatcher:
         """Take out what still waits and return how many that was."""
         with self._lock:
             return self.queue.withdraw(tickets)
+
+    def known_costs(self) -> dict[Hashable, BucketCosts]:
+        """Return what the cost model knows now."""
+        with self._lock:
+            return self.queue.costs.snapshot()
 
     def drop_all(self) -> list[Ticket[Slot]]:
         """Take out everything that waits."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -11,6 +11,7 @@ from opentelemetry.trace import Tracer
 
 from inference_server import names
 from inference_server.batching import BatchQueue, CostModel, Ended, Limits, Ticket
+from inference_server.batching.costs import BucketCosts
 from inference_server.engine.compute import failure
 from inference_server.engine.delivery import Delivery, outcome_of
 from inference_server.engine.dispatcher import Dispatcher
@@ -77,6 +78,10 @@ class Engine(Generic[InputT, OutputT]):
     def costs(self) -> CostModel:
         """The cost model, for statistics."""
         return self._queue.costs
+
+    def known_costs(self) -> dict[Hashable, BucketCosts]:
+        """Return what batches cost, by shape, as it is known now."""
+        return self._dispatcher.known_costs()
 
     @property
     def waiting(self) -> int:
@@ -223,6 +228,8 @@ class Engine(Generic[InputT, OutputT]):
                 tickets.append(
                     Ticket((submission, index, item.value), shape, item.size, now, deadline, priority, tenant)
                 )
+        if len(tickets) != len(items):
+            self.reporter.ended(names.FAILED, tenant, len(items) - len(tickets))
         return submission
 
     def _offer(
