@@ -1,0 +1,163 @@
+"""Whether a request may wait: when it can end in time, makes nobody late who may not be, and takes only its share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from math import inf
+
+from inference_server.batching import refusals
+from inference_server.batching.instances import Instances
+from inference_server.batching.lanes import AnyTicket, Flow, Lane, Store
+from inference_server.batching.schedule import Batch, Draft, TooLate
+from services.kit.errors import ResourceExhausted
+
+_MOST_TURNS = 128  # batches that the short way goes through one by one
+_CONTENDED = 0.5  # a queue that is so full is shared by weight
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """How a request was let in: the batches to follow (None: the usual order will do), and whom it makes late."""
+
+    plan: list[Batch] | None
+    displaced: Sequence[AnyTicket] = ()
+
+
+class Admission:
+    """The test of requests against the clock, the cost model and everybody's share."""
+
+    def __init__(self, store: Store, instances: Instances) -> None:
+        self._store = store
+        self._instances = instances
+        # Refused lately, by flow and shape: items, deadline, and which deadline would have been late enough. What was
+        # refused is refused again without another look until something leaves the queue or an instance.
+        self._refused: dict[tuple[Flow, object], tuple[int, float, float]] = {}
+
+    def changed(self) -> None:
+        """Forget refusals: something left, or was learned."""
+        if self._refused:
+            self._refused.clear()
+
+    def relaxed(self, now: float, more: float = 0.0) -> bool:
+        """Whether everything that waits ends in time in whatever order it runs, with `more` seconds of work beside."""
+        store, instances = self._store, self._instances
+        count = instances.count
+        end = now + (store.work + more + instances.busy(now)) / count + store.margin
+        if count > 1:
+            end += store.longest * (1.0 - 1.0 / count)
+        return end <= store.least
+
+    def fits(self, tickets: Sequence[AnyTicket], flow: Flow, size: int) -> int:
+        """Return how many items of lower priorities must leave for a request (-1: as many as its bytes need).
+
+        Raises ResourceExhausted when there is no room for it, or the room is contended and the tenant has its share.
+        """
+        store = self._store
+        limits = store.limits
+        items, total = store.count + len(tickets), store.bytes + size
+        if items <= limits.max_items * _CONTENDED and total <= limits.max_bytes * _CONTENDED:
+            return 0
+        share = flow.level.share(flow)
+        if share < 1.0 and flow.count:
+            over = flow.count + len(tickets) - share * limits.max_items
+            if over > 0.0 or flow.bytes + size > share * limits.max_bytes:
+                raise refusals.over_share(max(over, 1.0) / max(self._pace() * share, 1e-3))
+        if items <= limits.max_items and total <= limits.max_bytes:
+            return 0
+        lower = [level for level in store.levels.values() if level.priority < flow.level.priority]
+        if (
+            items - sum(level.count for level in lower) > limits.max_items
+            or total - sum(level.bytes for level in lower) > limits.max_bytes
+        ):
+            raise refusals.no_room(store, len(tickets), size, self._pace())
+        return max(items - limits.max_items, -1) or -1
+
+    def known_refusal(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> ResourceExhausted | None:
+        """Return the refusal of a request like one that was refused a moment ago."""
+        last = tickets[-1]
+        known = self._refused.get((flow, last.bucket))
+        if known is None or len(tickets) < known[0] or not known[1] <= last.deadline < known[2]:
+            return None
+        return self._late(last, known[2], now)
+
+    def decide(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> Admitted:
+        """Look closely at tickets of one flow that are in the store already; raises ResourceExhausted: they must go."""
+        store = self._store
+        lane: Lane = tickets[-1].lane
+        if store.count == len(lane.tickets) and lane.tickets[-len(tickets)] is tickets[0]:
+            self._tail(tickets, lane, now)
+            return Admitted(None)
+        self._share(tickets, flow, now)
+        draft = Draft(store, flow.level.priority, frozenset(tickets))
+        try:
+            draft.all(self._instances.free(now))
+        except TooLate as late:
+            raise self._refusal(tickets, late, now) from None
+        return Admitted(draft.batches, draft.dropped)
+
+    def _tail(self, tickets: Sequence[AnyTicket], lane: Lane, now: float) -> None:
+        """Look at tickets at the end of the only lane: nobody before them changes but for company in the last batch."""
+        curve = lane.shape.curve
+        table, best, total = curve.table, curve.best, len(lane.tickets)
+        old = total - len(tickets)
+        free = self._instances.free(now)
+        heapify(free)
+        joined, last = old // best, (total - 1) // best
+        if last - joined > _MOST_TURNS or (len(free) > 1 and last > _MOST_TURNS):
+            raise self._late(tickets[-1], inf, now)
+        end = now
+        if len(free) == 1:
+            free[0] += joined * table[best]
+        else:
+            for _ in range(joined):
+                heapreplace(free, free[0] + table[best])
+        for turn in range(joined, last + 1):
+            end = free[0] + table[min(best, total - turn * best)]
+            if turn == joined and joined * best < old and end > lane.tickets[joined * best].deadline:
+                raise self._late(tickets[-1], inf, now)
+            heapreplace(free, end)
+        needed = max(end, *free) if len(free) > 1 else end
+        needed += self._store.costs.margin(curve, table[best])
+        if needed > tickets[-1].deadline:
+            self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
+            raise self._late(tickets[-1], needed, now)
+
+    def _share(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> None:
+        """Refuse what makes a tenant hold more than its share of the time until the deadline, while others are active.
+
+        One batch is left out of what is shared: whoever comes finds one running.
+        """
+        deadline = tickets[-1].deadline
+        share = flow.level.share(flow)
+        if share == 1.0 or deadline == inf or flow.count == len(tickets):
+            return
+        store, count = self._store, self._instances.count
+        slack = deadline - now - store.longest - self._instances.busy(now) / count - store.margin
+        over = flow.work() - share * count * slack
+        if over > 0.0:
+            raise refusals.over_share(over / (share * count))
+
+    def _refusal(self, tickets: Sequence[AnyTicket], late: TooLate, now: float) -> ResourceExhausted:
+        last = tickets[-1]
+        lane: Lane = last.lane
+        end = inf
+        if late.ticket is not None and late.ticket in tickets:
+            end = late.end + self._store.margin
+        if lane.tickets[-len(tickets) :] == list(tickets):
+            self._refused[lane.flow, lane.shape.bucket] = (len(tickets), last.deadline, end)
+        return self._late(last, end, now)
+
+    def _late(self, ticket: AnyTicket, end: float, now: float) -> ResourceExhausted:
+        """Refuse work that would end at `end`: it fits when what is ahead of it is so much less."""
+        store = self._store
+        curve = store.costs.curve(ticket.bucket)
+        alone = curve.table[1] + store.costs.margin(curve, curve.table[1])
+        if now + alone > ticket.deadline:
+            return refusals.too_late(None)
+        waits = store.work / self._instances.count
+        return refusals.too_late(min(end - ticket.deadline, waits))
+
+    def _pace(self) -> float:
+        """Return how many items leave in a second; 0.0 when nobody knows."""
+        store = self._store
+        return self._instances.count * store.count / store.work if store.work > 0.0 else 0.0
