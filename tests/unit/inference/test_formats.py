@@ -12,6 +12,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,10 @@ from inference_server.models.tensor_files import read_tensors
 from inference_server.models.weights import WeightsError
 from tests.support import onnx_graphs as graphs
 
-ARRAYS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array([1, 2], dtype=np.int64)}
+ARRAYS: dict[str, npt.NDArray[Any]] = {
+    "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "bias": np.array([1, 2], dtype=np.int64),
+}
 
 
 def gguf_bytes(tmp_path: Path, arrays: dict[str, Any] | None = None, **options: Any) -> bytes:
