@@ -44,6 +44,11 @@ from services.kit.call import current_call
 from services.kit.channel import open_channel
 from services.kit.clock import Clock, SystemClock
 from services.kit.errors import CandelaError
+from services.kit.exchange.addresses import Addresses
+from services.kit.exchange.client import Exchange, open_exchange
+from services.kit.exchange.contract import Contract
+from services.kit.exchange.door import Door
+from services.kit.exchange.options import ClientOptions, DoorOptions
 from services.kit.identity import ServiceIdentity
 from services.kit.key_files import KeySetFile
 from services.kit.key_limits import MinuteLimits
@@ -88,6 +93,22 @@ class Mesh(Generic[S]):
         """Open a channel to another service by its name; see channel.py."""
         credentials = channel_credentials(self.settings)
         return open_channel(callee, self.settings.endpoints(callee), self.identity, self.telemetry.tracer, credentials)
+
+    def exchange(self, callee: str, contract: Contract) -> AbstractAsyncContextManager[Exchange]:
+        """Open a coalescing stream to every replica of another service; see exchange/client.py."""
+        return open_exchange(
+            callee,
+            contract,
+            Addresses(self.settings.endpoints(callee)),
+            self.identity,
+            self.telemetry.tracer,
+            options=ClientOptions.of(self.settings),
+            credentials=channel_credentials(self.settings),
+        )
+
+    def door(self, contract: Contract, handlers: Mapping[str, Any]) -> Door:
+        """Return the servicer of a coalescing stream; see exchange/door.py."""
+        return Door(contract, handlers, DoorOptions.of(self.settings), self.draining)
 
 
 Compose = Callable[[Mesh[S]], AbstractAsyncContextManager[Sequence[Binding]]]

@@ -84,6 +84,18 @@ async def open_channel(
         yield MeshChannel(inner, OutgoingCalls(callee, identity, tracer), attempts=_ATTEMPTS if several else 1)
 
 
+def replica_channel(
+    address: str, credentials: grpc.ChannelCredentials | None = None, authority: str = ""
+) -> grpc.aio.Channel:
+    """Return a plain channel to one server; `authority` is the name its certificate is for, if not its address."""
+    options = client_options(_ONE)
+    if authority:
+        options.append(("grpc.default_authority", authority))
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
 class MeshChannel(grpc.aio.Channel):
     """A channel whose calls carry trace, time and identity and raise our own errors.
 

@@ -12,7 +12,7 @@ class Outbox:
     own. `unsent` is how many bytes wait.
     """
 
-    __slots__ = ("_closed", "_count", "_field", "_frame", "_frames", "_make", "_open", "_size", "_wake", "unsent")
+    __slots__ = ("_count", "_field", "_frame", "_frames", "_make", "_open", "_size", "_wake", "closed", "unsent")
 
     def __init__(self, make: Any, field: str, *, size: int, count: int) -> None:
         """Build frames of the class `make`, whose repeated field is `field`."""
@@ -24,7 +24,7 @@ class Outbox:
         self._frame: Any = None  # the repeated field of the frame that is open, None without one
         self._open = 0
         self._wake: asyncio.Future[None] | None = None
-        self._closed = False
+        self.closed = False
         self.unsent = 0
 
     def add(self, number: int, size: int) -> Any:
@@ -53,7 +53,7 @@ class Outbox:
         It waits in the writer's own turn, so all that one turn of the loop adds leaves together.
         """
         while not self._frames:
-            if self._closed:
+            if self.closed:
                 return None
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
@@ -64,9 +64,13 @@ class Outbox:
 
     def close(self) -> None:
         """Let the writer end when everything is taken."""
-        self._closed = True
+        self.closed = True
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    def left(self) -> list[Any]:
+        """Return the frames that were not taken."""
+        return [frame for frame, _ in self._frames]
 
     def sent(self, size: int) -> None:
         """Count a frame that `take` gave as sent."""
