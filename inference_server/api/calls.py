@@ -1,6 +1,5 @@
 """What every typed RPC does once: from a call to its work, from a request to its response."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -8,13 +7,35 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from inference_server.api.operation import Operation
-from inference_server.engine import Engine
+from inference_server.batching import Priority
+from inference_server.engine import Engine, Work
 from inference_server.host import ModelHost
 from inference_server.models.catalogue import Task
-from services.kit.call import DEFAULT_TENANT, Principal, current_call
+from services.kit.call import DEFAULT_TENANT, Call, Principal, current_call
+from services.kit.errors import FieldViolation, InvalidArgument
 
+PRIORITY = "candela-priority"
+_PRIORITIES = {"": Priority.NORMAL, "low": Priority.LOW, "normal": Priority.NORMAL, "high": Priority.HIGH}
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
+
+
+def work_of(call: Call) -> Work:
+    """Return how the engine is to treat a call: whose it is, how urgent, until when, and under which span.
+
+    The metadata `candela-priority` is `low`, `normal` (the default) or `high`; raises InvalidArgument for others.
+    """
+    text = call.metadata.get(PRIORITY, "")
+    priority = _PRIORITIES.get(text)
+    if priority is None:
+        violation = FieldViolation(PRIORITY, "must be low, normal or high", "string.in")
+        raise InvalidArgument(f"{PRIORITY}: must be low, normal or high", violations=[violation])
+    return Work(
+        tenant=flow_of(call.principal),
+        priority=priority,
+        deadline=call.deadline,
+        span=trace.get_current_span().get_span_context(),
+    )
 
 
 def flow_of(principal: Principal | None) -> str:
@@ -38,10 +59,5 @@ def by_task(task: Task) -> Callable[[ModelHost, Any], Engine[Any, Any]]:
 async def answer(host: ModelHost, operation: Operation[Q, R], request: Q) -> R:
     """Do one unary call: wait for the results of all its items; when the caller goes away, what waits is withdrawn."""
     engine = operation.engine(host, request)
-    span = trace.get_current_span().get_span_context()
-    submission = engine.submit(operation.items(engine, request), span, current_call().deadline)
-    try:
-        results = await asyncio.wrap_future(submission.future)
-    finally:
-        submission.cancel()
+    results = await engine.answers(operation.items(engine, request), work_of(current_call()))
     return operation.response(engine.card, request, results)

@@ -38,5 +38,8 @@ class Entry:
 _ENTRIES = (
     Entry("ppocr-det", Task.DETECT_TEXT, "inference_server.models.ppocr_detection", "TextDetection"),
     Entry("ppocr-rec", Task.RECOGNIZE_TEXT, "inference_server.models.ppocr_recognition", "TextRecognition"),
+    Entry("plate-det", Task.DETECT_PLATES, "inference_server.models.plate_detection", "PlateDetection"),
+    Entry("plate-rec", Task.READ_PLATES, "inference_server.models.plate_recognition", "PlateRecognition"),
+    Entry("sentence-embed", Task.EMBED_TEXTS, "inference_server.models.sentence_embedding", "SentenceEmbedding"),
 )
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from inference_server.models.device import Runtime
-from inference_server.models.model import ModelCard, run_prepared
+from inference_server.models.model import Arrays, ModelCard, TensorSpec, run_prepared
 from inference_server.models.picture import Picture
+from inference_server.models.sample_pictures import sample_page
 from inference_server.models.sessions import frugal, open_session
+from inference_server.models.signatures import floats, picture_of, picture_tensor
 from inference_server.models.tensors import Pixels, Scaling, fill_planes
 from inference_server.models.text import Corner, Region
 from inference_server.models.text_boxes import Corners, find_boxes
@@ -49,12 +51,32 @@ class _Frame:
     tensor: tuple[int, int]
 
 
+class TextDetectionSignature:
+    """A picture in; corners (from the upper left clockwise, in pixels of the picture) and scores of its lines out."""
+
+    inputs = (picture_tensor("image"),)
+    outputs = (TensorSpec("boxes", "FP32", (-1, 4, 2)), TensorSpec("scores", "FP32", (-1,)))
+    batched = False
+
+    def item(self, arrays: Arrays) -> Picture:
+        return picture_of(arrays, "image")
+
+    def arrays(self, output: Sequence[Region]) -> Arrays:
+        return {
+            "boxes": floats([region.corners for region in output], -1, 4, 2),
+            "scores": floats([region.score for region in output], -1),
+        }
+
+
 class TextDetection:
     """PP-OCRv6 small; batches hold pictures whose tensors have the same shape (all A4 scans of one resolution do)."""
 
+    signature = TextDetectionSignature()
+
     def __init__(self, runtime: Runtime) -> None:
         # On a CPU a batch of pages takes twice as long as two pages; one run already uses every core.
-        self._card = ModelCard("ppocr-det", "v6-small", max_batch=1 if runtime.on_cpu else 8, instances=1)
+        batch = 1 if runtime.on_cpu else 8
+        self._card = ModelCard("ppocr-det", "v6-small", max_batch=batch, instances=1, platform="onnxruntime_onnx")
         self._runtime = runtime
         self._session: onnxruntime.InferenceSession | None = None
 
@@ -64,6 +86,9 @@ class TextDetection:
 
     def load(self) -> None:
         self._session = open_session(WEIGHTS.read(), self._runtime, threads=self._runtime.cores)
+
+    def samples(self) -> Sequence[Picture]:
+        return [sample_page(lines, 448, 448) for lines in (("Two lines", "of print"), ("Total", "12.50", "Date"))]
 
     def warm_up(self) -> None:
         # On a CPU the first page then takes 7 % more CPU than the next; running a whole one here would make every start
@@ -77,6 +102,9 @@ class TextDetection:
 
     def run(self, batch: Sequence[Picture]) -> list[list[Region] | CandelaError]:
         return run_prepared(batch, Pixels.of, self._regions)
+
+    def close(self) -> None:
+        self._session = None
 
     def _regions(self, pictures: Sequence[Pixels]) -> list[list[Region]]:
         frames = [_frame(pixels.width, pixels.height) for pixels in pictures]

@@ -42,6 +42,9 @@ class LineOrientation:
         found = self._classify([end for pair in ends for end in pair])
         return [fmean(islice(found, len(pair))) for pair in ends]
 
+    def close(self) -> None:
+        self._session = None
+
     def _classify(self, windows: Sequence[Pixels]) -> Iterator[float]:
         if self._session is None:
             raise RuntimeError("the orientation classifier is used before load()")

@@ -9,9 +9,19 @@ import onnxruntime
 
 from inference_server.models import ctc, placement
 from inference_server.models.device import Runtime
-from inference_server.models.model import ModelCard, run_prepared
+from inference_server.models.model import Arrays, ModelCard, TensorSpec, run_prepared
 from inference_server.models.ppocr_orientation import LineOrientation
+from inference_server.models.sample_pictures import sample_line
 from inference_server.models.sessions import frugal, open_session
+from inference_server.models.signatures import (
+    CHARACTER_TENSORS,
+    character_arrays,
+    flag_of,
+    floats,
+    picture_of,
+    picture_tensor,
+    texts,
+)
 from inference_server.models.tensors import Pixels, fill_planes
 from inference_server.models.text import Line, LineCrop, compose
 from inference_server.models.weights import Weights, WeightsError
@@ -37,11 +47,40 @@ class _Crop:
     detect_orientation: bool
 
 
+class TextLineSignature:
+    """A crop in, and whether to look if it is upside down (left out: no); the line and its characters out.
+
+    Spaces are no characters; `text` has them.
+    """
+
+    inputs = (picture_tensor("crop"), TensorSpec("detect_orientation", "BOOL", (1,)))
+    outputs = (
+        TensorSpec("text", "BYTES", (1,)),
+        TensorSpec("confidence", "FP32", (1,)),
+        TensorSpec("upside_down", "BOOL", (1,)),
+        *CHARACTER_TENSORS,
+    )
+    batched = False
+
+    def item(self, arrays: Arrays) -> LineCrop:
+        return LineCrop(picture_of(arrays, "crop"), flag_of(arrays, "detect_orientation"))
+
+    def arrays(self, output: Line) -> Arrays:
+        return {
+            "text": texts([output.text]),
+            "confidence": floats([output.confidence], 1),
+            "upside_down": np.array([output.upside_down]),
+            **character_arrays([character for word in output.words for character in word.characters]),
+        }
+
+
 class TextRecognition:
     """PP-OCRv6 small; batches hold crops whose width, at 48 pixels of height, falls into the same step.
 
     A crop always gets the tensor width of its own step, whoever shares its batch, so its text does not depend on them.
     """
+
+    signature = TextLineSignature()
 
     def __init__(self, runtime: Runtime) -> None:
         on_cpu = runtime.on_cpu
@@ -49,7 +88,11 @@ class TextRecognition:
         # one-thread runs side by side beat one run on two threads. A GPU wants it the other way round.
         self._step = 32 if on_cpu else 160
         self._card = ModelCard(
-            "ppocr-rec", "v6-small", max_batch=4 if on_cpu else 64, instances=runtime.cores if on_cpu else 1
+            "ppocr-rec",
+            "v6-small",
+            max_batch=4 if on_cpu else 64,
+            instances=runtime.cores if on_cpu else 1,
+            platform="onnxruntime_onnx",
         )
         self._runtime = runtime
         self._orientation = LineOrientation(runtime)
@@ -70,6 +113,10 @@ class TextRecognition:
         self._orientation.load()
         self._session = session
 
+    def samples(self) -> Sequence[LineCrop]:
+        short = [LineCrop(sample_line(text, 280, 44)) for text in ("Hello world", "Total 12.50")]
+        return [*short, LineCrop(sample_line("Read upside down", 300, 46), detect_orientation=True)]
+
     def warm_up(self) -> None:
         # On a CPU any shape warms up all others; a GPU chooses its algorithms and takes its memory by the shape.
         widths, lines = ((_MIN_WIDTH,), 1) if self._runtime.on_cpu else ((320, 960, 1600), self._card.max_batch)
@@ -82,6 +129,10 @@ class TextRecognition:
 
     def run(self, batch: Sequence[LineCrop]) -> list[Line | CandelaError]:
         return run_prepared(batch, lambda item: _Crop(Pixels.of(item.picture), item.detect_orientation), self._lines)
+
+    def close(self) -> None:
+        self._session = None
+        self._orientation.close()
 
     def _lines(self, crops: Sequence[_Crop]) -> list[Line]:
         asked = [crop.pixels for crop in crops if crop.detect_orientation]
