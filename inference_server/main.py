@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
+from candela.inference.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 from candela.inference.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from candela.inference.v1.ocr_service_pb2_grpc import add_OcrServiceServicer_to_server
+from candela.inference.v1.plate_service_pb2_grpc import add_PlateServiceServicer_to_server
+from inference_server.api.embeddings import EmbeddingServicer
 from inference_server.api.models import ModelServicer, readiness
 from inference_server.api.ocr import OcrServicer
+from inference_server.api.plates import PlateServicer
 from inference_server.engine import Bounds
 from inference_server.exposition import EXPOSITION
 from inference_server.host import ModelHost
@@ -75,6 +79,8 @@ def bindings_of(host: ModelHost, device: Device) -> list[Binding]:
     """Return every service of this process."""
     return [
         Binding(add_OcrServiceServicer_to_server, OcrServicer(host)),
+        Binding(add_PlateServiceServicer_to_server, PlateServicer(host)),
+        Binding(add_EmbeddingServiceServicer_to_server, EmbeddingServicer(host)),
         Binding(add_ModelServiceServicer_to_server, ModelServicer(host, device)),
     ]
 
