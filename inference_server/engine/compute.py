@@ -19,6 +19,8 @@ _GIVE_UP_AFTER = 8
 class Runner(Protocol):
     """Where an instance computes: the model itself on the calling thread, or a process that has it."""
 
+    watch_seconds: float  # how often to look whether it lives while there is nothing to do; -1 for never
+
     @property
     def alive(self) -> bool:
         """Whether it can run a batch now."""
@@ -106,6 +108,7 @@ class OnThread:
     """Runs a model on the thread that asks: the model lets go of the interpreter while it computes."""
 
     alive = True
+    watch_seconds = -1.0
 
     def __init__(self, model: Any) -> None:
         self._model = model

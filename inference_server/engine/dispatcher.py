@@ -60,6 +60,14 @@ class Dispatcher:
             other.wake()
         return taken
 
+    def leave(self, instance: Instance) -> bool:
+        """Count an idle instance as busy; False when it is being woken already."""
+        with self._lock:
+            if instance not in self._idle:
+                return False
+            self._idle.remove(instance)
+            return True
+
     def finished(self, instance: Instance, outcome: Outcome) -> None:
         """Note that an instance's batch ended; it asks for no other."""
         with self._lock:

@@ -115,6 +115,8 @@ class Instance:
 
     def _sleep(self) -> Sequence[Ticket[Slot]]:
         """Wait to be woken; returns the batch that was handed over, if any."""
-        self._work.acquire()
+        while not self._work.acquire(timeout=self.runner.watch_seconds):
+            if not self.runner.alive and self._dispatcher.leave(self):
+                return ()  # nobody wakes it now: it goes and revives
         handed, self._handed = self._handed, None
         return () if handed is None else handed.batch

@@ -36,6 +36,8 @@ class InProcess:
     be pickled until `load`. In this process it only says of what shape items are.
     """
 
+    watch_seconds = 1.0
+
     def __init__(self, model: Model[Any, Any]) -> None:
         self._model = model
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,6 +83,8 @@ class InProcess:
 
     def revive(self) -> None:
         """Start the process again, sooner or later: the delay doubles with every death soon after a start."""
+        if self._lane is not None:  # it died while nothing was asked of it
+            self._dead()
         if self._deaths > 1:
             delay = min(_FIRST_DELAY * 2.0 ** (self._deaths - 2), _LONGEST_DELAY)
             if self._interrupted.wait(delay):

@@ -1,20 +1,17 @@
-"""The engine: order, single bad items, refusals, cancellation, deadlines, drain, spans and numbers."""
+"""The engine: order, single bad items, refusals, drain, spans and numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
-from prometheus_client import REGISTRY
 
 from inference_server import names
-from inference_server.engine import Engine, Item
-from inference_server.models.model import ModelCard
-from observability.telemetry import Telemetry, start_telemetry
+from inference_server.engine import Item, Submission, Work
+from observability.telemetry import Telemetry
 from services.kit.clock import ManualClock
 from services.kit.errors import (
     CandelaError,
@@ -24,257 +21,216 @@ from services.kit.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from tests.support.eventually import eventually_sync
+from tests.support.eventually import eventually
+from tests.unit.inference.engines import (
+    Start,
+    answers,
+    ask,
+    clock,
+    exporter,
+    items,
+    metric,
+    running,
+    start,
+    telemetry,
+)
 from tests.unit.inference.scripted import Scripted
 
-NOWHERE = INVALID_SPAN_CONTEXT
-Start = Callable[..., Engine[int, int]]
+__all__ = ["clock", "exporter", "start", "telemetry"]
 
 
-@pytest.fixture
-def exporter() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
-
-
-@pytest.fixture
-def telemetry(exporter: InMemorySpanExporter) -> Iterator[Telemetry]:
-    telemetry = start_telemetry("inference", processors=[SimpleSpanProcessor(exporter)])
-    yield telemetry
-    telemetry.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def start(telemetry: Telemetry, clock: ManualClock) -> Iterator[Start]:
-    engines: list[tuple[Scripted, Engine[int, int]]] = []
-
-    def started(model: Scripted, *, max_items: int = 100, max_bytes: int = 1000) -> Engine[int, int]:
-        model.card = ModelCard(f"scripted-{uuid4()}", "1", model.card.max_batch, model.card.instances)
-        engine: Engine[int, int] = Engine(model, clock, telemetry.tracer, max_items=max_items, max_bytes=max_bytes)
-        engine.start()
-        engines.append((model, engine))
-        return engine
-
-    yield started
-    for model, engine in engines:
-        model.release(100)
-        engine.close(5.0)
-
-
-def items(*values: int, size: int = 1) -> list[Item[int] | CandelaError]:
-    return [Item(value, size) for value in values]
-
-
-def answers(engine: Engine[int, int], *values: int) -> Sequence[int | CandelaError]:
-    return engine.submit(items(*values), NOWHERE).future.result(timeout=10.0)
-
-
-def metric(engine: Engine[int, int], name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, {"model": engine.card.identity, **labels}) or 0.0
-
-
-def test_results_come_in_the_order_of_the_items(start: Start) -> None:
-    engine = start(Scripted(instances=3))
+async def test_results_come_in_the_order_of_the_items(start: Start) -> None:
     values = list(range(20, 80))
-    assert answers(engine, *values) == [2 * value for value in values]
+    assert await answers(start(Scripted(instances=3)), *values) == [2 * value for value in values]
 
 
-def test_concurrent_requests_share_batches_and_keep_their_own_results(start: Start) -> None:
+async def test_concurrent_requests_share_batches_and_keep_their_own_results(start: Start) -> None:
     model = Scripted(max_batch=8, instances=2)
-    engine = start(model)
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda n: answers(engine, *range(n, n + 6)), range(100, 140)))
+    engine = start(model, max_items=1000)
+    results = await asyncio.gather(*(answers(engine, *range(n, n + 6)) for n in range(100, 140)))
     assert results == [[2 * value for value in range(n, n + 6)] for n in range(100, 140)]
     assert all(len({value % 2 for value in batch}) == 1 for batch in model.batches), "one shape a batch"
+    assert max(len(batch) for batch in model.batches) == 8
 
 
-def test_a_bad_item_fails_alone(start: Start) -> None:
-    first, bad, shapeless, last = answers(start(Scripted()), 2, -4, 99, 6)
+async def test_a_bad_item_fails_alone(start: Start) -> None:
+    first, bad, shapeless, confusing, last = await answers(start(Scripted()), 2, -4, 99, 98, 6)
     assert (first, last) == (4, 12)
     assert isinstance(bad, InvalidArgument)
     assert isinstance(shapeless, InvalidArgument)
+    assert isinstance(confusing, Internal)
+    assert confusing.reason == "MODEL_FAILED"
 
 
-def test_an_error_among_the_items_stays_in_its_place(start: Start) -> None:
+async def test_an_error_among_the_items_stays_in_its_place(start: Start) -> None:
     engine = start(Scripted())
     known = InvalidArgument("known before")
-    submission = engine.submit([known, Item(2, 1), known], NOWHERE)
-    assert submission.future.result(timeout=10.0) == [known, 4, known]
-    assert engine.submit([known], NOWHERE).future.result(timeout=10.0) == [known]
-    assert engine.submit([], NOWHERE).future.result(timeout=10.0) == []
+    assert await engine.answers([known, Item(2, 1), known], Work()) == [known, 4, known]
+    assert await engine.answers([known], Work()) == [known]
+    assert await engine.answers([], Work()) == []
 
 
-def test_an_exception_fails_the_batch_and_not_the_process(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_results_never_come_inside_submit_and_only_once(start: Start) -> None:
+    """Twenty times: from some time on the model has shown to be fast enough to run on the loop."""
+    model = Scripted()
+    engine = start(model)
+    inside = False
+    deliveries: list[list[int | CandelaError]] = []
+
+    def done(results: list[int | CandelaError]) -> None:
+        assert not inside
+        deliveries.append(results)
+
+    for turn in range(1, 21):
+        inside = True
+        submissions = [engine.submit(items(2), Work(), done), engine.submit([], Work(), done)]
+        inside = False
+        await eventually(partial(_has, deliveries, 2 * turn))
+        for submission in submissions:
+            submission.cancel()
+    await answers(engine, 4)
+    assert len(deliveries) == 40
+
+
+def _has(deliveries: Sequence[object], count: int) -> bool:
+    return len(deliveries) >= count
+
+
+async def test_a_receiver_that_fails_costs_nobody_else_anything(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     engine = start(Scripted())
-    for failure in answers(engine, 13, 15):
-        assert isinstance(failure, Internal)
-        assert failure.reason == "MODEL_FAILED"
-        assert "thirteen" not in failure.message, "what went wrong inside is for the log"
-    assert "thirteen" in caplog.text
-    assert answers(engine, 1) == [2]
+
+    def fails(_: list[int | CandelaError]) -> None:
+        raise RuntimeError("the receiver is broken")
+
+    engine.submit(items(2), Work(), fails)
+    engine.submit([], Work(), fails)
+    assert await answers(engine, 4) == [8]
+    assert caplog.text.count("could not be handed over") == 2
 
 
-def test_a_model_that_loses_items_is_found_out(start: Start) -> None:
-    class Forgetful(Scripted):
-        def run(self, batch: Sequence[int]) -> list[int | CandelaError]:
-            return super().run(batch)[1:]
-
-    (failure,) = answers(start(Forgetful()), 2)
-    assert isinstance(failure, Internal)
-
-
-def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start) -> None:
+async def test_many_requests_are_let_in_or_refused_one_by_one(start: Start, clock: ManualClock) -> None:
     model = Scripted(held=True)
     engine = start(model, max_items=4)
-    running = engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    waiting = engine.submit(items(4, 6, 8, 10), NOWHERE)
+    held = ask(engine, 2)
+    await running(model)
+    deliveries: list[Any] = []
+    late = Work(deadline=clock.monotonic())
+    outcomes = engine.submit_many(
+        [
+            (items(4, 6), Work(), deliveries.append),
+            (items(8, 10, 12), Work(), deliveries.append),
+            (items(14), late, deliveries.append),
+            ([InvalidArgument("bad")], Work(), deliveries.append),
+            (items(16, 18), Work(), deliveries.append),
+        ]
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Submission, ResourceExhausted, DeadlineExceeded, Submission, Submission]
+    model.release(3)
+    await eventually(lambda: len(deliveries) == 3)
+    assert [result for result in deliveries if result[0] in (8, 32)] == [[8, 12], [32, 36]]
+    assert await held.results() == [4]
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start) -> None:
+    model = Scripted(held=True)
+    engine = start(model, max_items=4)
+    held = ask(engine, 2)
+    await running(model)
+    waiting = ask(engine, 4, 6, 8, 10)
     with pytest.raises(ResourceExhausted) as refusal:
-        engine.submit(items(12), NOWHERE)
+        ask(engine, 12, work=Work(tenant="acme"))
     assert refusal.value.reason == "OVERLOADED"
     assert refusal.value.retry_after
-    assert metric(engine, "inference_refusals_total", reason="overloaded") == 1
+    assert engine.waiting == 4
     assert metric(engine, "inference_waiting_items") == 4
-    model.release(2)
-    assert running.future.result(timeout=10.0) == [4]
-    assert waiting.future.result(timeout=10.0) == [8, 12, 16, 20]
-    assert answers_after_release(engine, model) == [24]
+    assert engine.reporter.statistics().refused_items == 1
+    model.release(3)
+    assert await held.results() == [4]
+    assert await waiting.results() == [8, 12, 16, 20]
+    assert await answers(engine, 12) == [24]
 
 
-def answers_after_release(engine: Engine[int, int], model: Scripted) -> Sequence[int | CandelaError]:
-    model.release()
-    return answers(engine, 12)
-
-
-def test_the_queue_is_bounded_in_bytes(start: Start) -> None:
+async def test_the_queue_is_bounded_in_bytes(start: Start) -> None:
     model = Scripted(held=True)
     engine = start(model, max_bytes=100)
-    engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    engine.submit(items(4, size=60), NOWHERE)
+    ask(engine, 2)
+    await running(model)
+    ask(engine, 4, size=60)
     with pytest.raises(ResourceExhausted):
-        engine.submit(items(6, size=60), NOWHERE)
+        ask(engine, 6, size=60)
 
 
-def test_cancelled_items_never_run(start: Start) -> None:
+async def test_closing_finishes_what_was_accepted_and_takes_no_more(start: Start) -> None:
     model = Scripted(held=True)
     engine = start(model)
-    engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    unwanted, wanted = engine.submit(items(4, 6), NOWHERE), engine.submit(items(8), NOWHERE)
-    unwanted.cancel()
-    unwanted.cancel()
-    assert metric(engine, "inference_items_total", outcome="cancelled") == 2
-    model.release(2)
-    assert wanted.future.result(timeout=10.0) == [16]
-    assert model.batches == [[2], [8]]
+    accepted = ask(engine, 2, 3, 4)
+    closing = asyncio.ensure_future(engine.close(10.0))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as refusal:
+        ask(engine, 6)
+    assert refusal.value.retry_after
+    assert not engine.ready
+    model.release(10)
+    await closing
+    assert accepted.deliveries == [[4, 6, 8]]
+    assert model.closed
+    assert engine.reporter.statistics().refusals == {"stopping": 1}
 
 
-def test_cancelling_what_runs_drops_its_results_only(start: Start) -> None:
+async def test_what_cannot_finish_in_time_fails_with_unavailable(start: Start) -> None:
     model = Scripted(held=True)
     engine = start(model)
-    gone = engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    gone.cancel()
+    running_late = ask(engine, 2)
+    await running(model)
+    stranded = ask(engine, 4)
+    closing = asyncio.ensure_future(engine.close(0.01))
+    for asked in (running_late, stranded):
+        (result,) = await asked.results()
+        assert isinstance(result, Unavailable)
     model.release()
-    assert gone.future.cancelled()
-    assert answers_after_release(engine, model) == [24]
-    assert model.batches == [[2], [12]]
+    await closing
+    assert [len(asked.deliveries) for asked in (running_late, stranded)] == [1, 1]
+    assert model.batches == [[2]]
 
 
-def test_expired_items_never_run(start: Start, clock: ManualClock) -> None:
-    model = Scripted(held=True)
-    engine = start(model)
-    engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    late = engine.submit(items(4, 6), NOWHERE, deadline=clock.monotonic() + 1.0)
-    in_time = engine.submit(items(8), NOWHERE, deadline=clock.monotonic() + 3.0)
-    clock.advance(2.0)
-    model.release(2)
-    assert in_time.future.result(timeout=10.0) == [16]
-    assert [type(result) for result in late.future.result(timeout=10.0)] == [DeadlineExceeded] * 2
-    assert model.batches == [[2], [8]]
-    assert metric(engine, "inference_items_total", outcome="expired") == 2
-
-
-def test_closing_finishes_what_was_accepted_and_takes_no_more(start: Start) -> None:
-    model = Scripted(held=True)
-    engine = start(model)
-    accepted = engine.submit(items(2, 3, 4), NOWHERE)
-    with ThreadPoolExecutor(1) as pool:
-        closing = pool.submit(engine.close, 10.0)
-        eventually_sync(lambda: refuses(engine))
-        model.release(10)
-        closing.result(timeout=10.0)
-    assert accepted.future.result(timeout=0) == [4, 6, 8]
-    assert metric(engine, "inference_refusals_total", reason="stopping") >= 1
-
-
-def refuses(engine: Engine[int, int]) -> bool:
-    try:
-        engine.submit(items(2), NOWHERE).cancel()
-    except Unavailable:
-        return True
-    return False
-
-
-def test_what_cannot_finish_in_time_fails_with_unavailable(start: Start) -> None:
-    model = Scripted(held=True)
-    engine = start(model)
-    engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    stranded = engine.submit(items(4), NOWHERE)
-    engine.close(0.01)
-    (result,) = stranded.future.result(timeout=10.0)
-    assert isinstance(result, Unavailable)
-    model.release()
-
-
-def test_one_span_a_batch_links_all_its_requests(
+async def test_one_span_a_batch_links_all_its_requests(
     start: Start, telemetry: Telemetry, exporter: InMemorySpanExporter, clock: ManualClock
 ) -> None:
     model = Scripted(held=True)
     engine = start(model)
-    engine.submit(items(1), NOWHERE)
-    model.wait_for_batch()
+    ask(engine, 1)
+    await running(model)
     requests = [telemetry.tracer.start_span(f"request {n}").get_span_context() for n in range(2)]
-    submissions = [engine.submit(items(2, 4), request) for request in requests]
+    asked = [ask(engine, 2, 4, work=Work(span=request, tenant="acme")) for request in requests]
     clock.advance(0.25)
     model.release(2)
-    for submission in submissions:
-        submission.future.result(timeout=10.0)
-    batch: ReadableSpan = eventually_sync(lambda: exporter.get_finished_spans()[1:])[0]
-    assert batch.name == "inference.batch"
-    assert batch.parent is not None
-    assert batch.parent.span_id == requests[0].span_id
+    for one in asked:
+        await one.results()
+    (batch,) = await eventually(exporter.get_finished_spans)
+    assert isinstance(batch, ReadableSpan)
+    assert batch.name == names.BATCH_SPAN
     assert [link.context.span_id for link in batch.links] == [request.span_id for request in requests]
-    assert dict(batch.attributes or {}) == {
-        names.MODEL: engine.card.identity,
-        names.BATCH_SIZE: 4,
-        names.FAILED_ITEMS: 0,
-        names.QUEUE_MS: 250.0,
-        names.COMPUTE_MS: 0.0,
-    }
+    found = dict(batch.attributes or {})
+    assert (found[names.BATCH_SIZE], found[names.QUEUE_MS], found[names.FAILED_ITEMS]) == (4, 250.0, 0)
 
 
-def test_the_numbers_add_up(start: Start, clock: ManualClock) -> None:
+async def test_the_numbers_add_up(start: Start, clock: ManualClock) -> None:
     model = Scripted(held=True)
     engine = start(model)
-    first = engine.submit(items(2), NOWHERE)
-    model.wait_for_batch()
-    second = engine.submit(items(4, -6), NOWHERE)
+    first = ask(engine, 2)
+    await running(model)
+    second = ask(engine, 4, -6, work=Work(tenant="acme"))
+    third = ask(engine, 8, work=Work(tenant="bolt"))
     clock.advance(2.0)
     model.release(2)
-    first.future.result(timeout=10.0)
-    second.future.result(timeout=10.0)
-    assert metric(engine, "inference_items_total", outcome="done") == 2
-    assert metric(engine, "inference_items_total", outcome="failed") == 1
-    assert metric(engine, "inference_batch_items_count") == 2
-    assert metric(engine, "inference_batch_items_sum") == 3
-    assert metric(engine, "inference_queue_seconds_sum") == pytest.approx(4.0)
+    for asked in (first, second, third):
+        await asked.results()
+    found = await eventually(lambda: (one := engine.reporter.statistics()).batches == 2 and one)
+    assert found
+    assert (found.items[names.DONE], found.items[names.FAILED]) == (3, 1)
+    tenants = {one.tenant: (one.items[names.DONE], one.items[names.FAILED], one.queue_seconds) for one in found.tenants}
+    assert tenants == {"": (1, 0, 0.0), "acme": (1, 1, 4.0), "bolt": (1, 0, 2.0)}
+    assert metric(engine, "inference_queue_seconds_sum") == pytest.approx(6.0)
     assert metric(engine, "inference_compute_seconds_sum") == pytest.approx(2.0)
     assert metric(engine, "inference_waiting_items") == 0
