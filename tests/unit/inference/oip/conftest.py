@@ -1,0 +1,79 @@
+"""The protocol behind the kit's whole pipeline, over real engines of small models."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from inference_server.engine import Bounds
+from inference_server.host import ModelHost
+from inference_server.models.source import ModelSource
+from inference_server.oip.servicer import OipServicer
+from inference_server.settings import InferenceSettings
+from kserve import grpc_service_pb2 as pb
+from kserve import grpc_service_pb2_grpc
+from observability.telemetry import start_telemetry
+from services.kit.access import Access, Level
+from services.kit.clock import SystemClock
+from services.kit.errors import CandelaError
+from services.kit.grpc_status import from_rpc_error
+from services.kit.server import Binding
+from tests.support.grpc_server import RunningServer, running_server
+from tests.support.tensor_models import all_models
+
+
+@dataclass
+class Oip:
+    """A served protocol: calls as a service of the mesh."""
+
+    server: RunningServer
+    host: ModelHost
+    stub: "grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub"  # a type of the stubs for the checker only
+
+    @property
+    def metadata(self) -> Any:
+        return self.server.as_service("recognition")
+
+    async def infer(self, request: pb.ModelInferRequest, **options: Any) -> pb.ModelInferResponse:
+        return await self.stub.ModelInfer(request, metadata=self.metadata, **options)
+
+    async def refusal(self, call: Any) -> CandelaError:
+        """Return what a call is refused with."""
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        return from_rpc_error(error.value)
+
+
+@asynccontextmanager
+async def serve(source: ModelSource) -> AsyncIterator[Oip]:
+    telemetry = start_telemetry("inference")
+    clock = SystemClock()
+    bounds = Bounds(timing_seconds=0.0)
+    host = ModelHost([source], clock, telemetry.tracer, bounds=bounds, linger_seconds=0.0)
+    await host.start()
+    server_draining = _Late()
+    servicer = OipServicer(host, InferenceSettings(), clock, server_draining)  # type: ignore[arg-type] # see _Late
+    binding = Binding(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE))
+    async with running_server(binding, service="inference") as server:
+        server_draining.event = server.draining
+        yield Oip(server, host, grpc_service_pb2_grpc.GRPCInferenceServiceStub(server.channel))
+    await host.close(5.0)
+    telemetry.close()
+
+
+class _Late:
+    """The server's event of draining, which there is only once the server has been made of the servicer."""
+
+    event: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.event, name)
+
+
+@pytest.fixture
+async def oip() -> AsyncIterator[Oip]:
+    async with serve(all_models()) as running:
+        yield running
