@@ -72,11 +72,32 @@ class Admission:
             raise refusals.no_room(store, len(tickets), size, self._pace())
         return max(items - limits.max_items, -1) or -1
 
+    def share(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> None:
+        """Refuse what makes a tenant hold more than its share of the time until the deadline, while others are active.
+
+        The tickets are in the store. Time is contended when half of it is taken; a tenant that holds nothing else gets
+        what is left. One batch is not shared: whoever comes finds one running.
+        """
+        deadline = tickets[-1].deadline
+        store, count = self._store, self._instances.count
+        if deadline == inf or flow.count == len(tickets):
+            return
+        busy = self._instances.busy(now) / count
+        share = flow.level.share(flow)
+        quota = share * count * (deadline - now - busy - 2.0 * store.longest - store.margin)
+        if store.work / count <= max(_CONTENDED * (deadline - now) - busy, store.longest):
+            quota = max(quota, store.longest)
+        over = flow.work() - quota
+        if over > 0.0:
+            raise refusals.over_share(over / (share * count))
+
     def known_refusal(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> ResourceExhausted | None:
         """Return the refusal of a request like one that was refused a moment ago."""
         last = tickets[-1]
         known = self._refused.get((flow, last.bucket))
         if known is None or len(tickets) < known[0] or not known[1] <= last.deadline < known[2]:
+            return None
+        if len(tickets) > 1 and any(ticket.bucket != last.bucket for ticket in tickets):
             return None
         return self._late(last, known[2], now)
 
@@ -87,7 +108,6 @@ class Admission:
         if store.count == len(lane.tickets) and lane.tickets[-len(tickets)] is tickets[0]:
             self._tail(tickets, lane, now)
             return Admitted(None)
-        self._share(tickets, flow, now)
         draft = Draft(store, flow.level.priority, frozenset(tickets))
         try:
             draft.all(self._instances.free(now))
@@ -121,21 +141,6 @@ class Admission:
         if needed > tickets[-1].deadline:
             self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
             raise self._late(tickets[-1], needed, now)
-
-    def _share(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> None:
-        """Refuse what makes a tenant hold more than its share of the time until the deadline, while others are active.
-
-        One batch is left out of what is shared: whoever comes finds one running.
-        """
-        deadline = tickets[-1].deadline
-        share = flow.level.share(flow)
-        if share == 1.0 or deadline == inf or flow.count == len(tickets):
-            return
-        store, count = self._store, self._instances.count
-        slack = deadline - now - store.longest - self._instances.busy(now) / count - store.margin
-        over = flow.work() - share * count * slack
-        if over > 0.0:
-            raise refusals.over_share(over / (share * count))
 
     def _refusal(self, tickets: Sequence[AnyTicket], late: TooLate, now: float) -> ResourceExhausted:
         last = tickets[-1]

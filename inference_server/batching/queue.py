@@ -65,10 +65,17 @@ class BatchQueue(Generic[P]):
         if (refusal := admission.known_refusal(tickets, flow, now)) is not None:
             raise refusal
         store.add(tickets, flow)
-        if not admission.relaxed(now):
-            store.refresh()
+        try:
+            if flow.level.weights > flow.weight:
+                admission.share(tickets, flow, now)
             if not admission.relaxed(now):
-                return self._squeeze(tickets, flow, now, leave=leave)
+                store.refresh()
+                if not admission.relaxed(now):
+                    return self._squeeze(tickets, flow, now, leave=leave)
+        except CandelaError:
+            for ticket in tickets:
+                store.remove(ticket)
+            raise
         self._plan = None
         return self._make_room(flow) if leave else ()
 
@@ -135,8 +142,6 @@ class BatchQueue(Generic[P]):
             admitted = self._admission.decide(tickets, flow, now)
         except CandelaError:
             if not (idle and curve.confirmed < now - self._limits.probe_after):
-                for ticket in tickets:
-                    store.remove(ticket)
                 raise
             # Nobody has seen for a while that batches take so long: whoever comes first finds out.
             store.probes.update(tickets)
