@@ -19,7 +19,7 @@ WORKERS ?= 3
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run client-ts test test-long lint format generate bench top trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
+.PHONY: help run client-ts test test-long lint format generate bench top models trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,11 @@ run: venv-run generate ## start the whole mesh; Ctrl-C stops it
 
 top: venv-run generate ## watch the running mesh; one look without a screen: make top ONCE=1
 	@exec $(PYTHON_IN_VENV) -m supervisor top $(if $(ONCE),--once)
+
+# NAME=… shows one model, LOAD=… and UNLOAD=… change what is loaded, MEASURE=1 measures batch invariance, JSON=1 for programs.
+models: venv-run generate ## show the models of the running mesh, or one: make models NAME=…
+	@exec $(PYTHON_IN_VENV) -m supervisor models $(if $(JSON),--json) $(if $(MEASURE),--measure) \
+		$(if $(LOAD),--load "$(LOAD)") $(if $(UNLOAD),--unload "$(UNLOAD)") $(if $(NAME),"$(NAME)")
 
 trace: venv-run generate ## print recent traces, or one: make trace ID=…
 	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from supervisor.backup.cli import DATA_COMMANDS, add_commands, run_command
 from supervisor.settings import SettingsError, SupervisorSettings
@@ -36,7 +37,16 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     if options.command in DATA_COMMANDS:
         return run_command(options, settings)
+    if options.command == "models":
+        return _models(options, settings)
     return _command(options, settings)
+
+
+def _models(options: argparse.Namespace, settings: SupervisorSettings) -> int:
+    from supervisor.models import Wish, show_models  # noqa: PLC0415 — only what this command needs
+
+    wish = Wish(options.name, options.json, options.measure, options.load, options.unload)
+    return show_models(settings.data, wish)
 
 
 def _command(options: argparse.Namespace, settings: SupervisorSettings) -> int:
@@ -103,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "a terminal prints the figures since the start, once. Exit status 1 when no mesh runs.",
     )
     top.add_argument("--once", action="store_true", help="print the figures since the start and end")
+    _add_models(commands)
     add_commands(commands)
     trace = commands.add_parser(
         "trace",
@@ -119,6 +130,22 @@ def _parser() -> argparse.ArgumentParser:
         "when nothing is wrong.",
     )
     return parser
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser(
+        "models",
+        help="show the models of the inference servers: states, invariance, what batches cost",
+        description="Asks every inference server of the running mesh about its models. With NAME shows everything "
+        "about one: batches, refusals, tenants, costs. Exit status 1 when no mesh runs or a server does not answer.",
+    )
+    models.add_argument("name", nargs="?", default="", metavar="NAME", help="one model, as name or name@version")
+    models.add_argument("--json", action="store_true", help="print everything as JSON")
+    models.add_argument(
+        "--measure", action="store_true", help="measure first how far results depend on their batch (2 s a model)"
+    )
+    models.add_argument("--load", default="", metavar="NAME", help="load a model first, or load it anew")
+    models.add_argument("--unload", default="", metavar="NAME", help="take a model out of service first")
 
 
 if __name__ == "__main__":
