@@ -18,6 +18,7 @@ from inference_server.api.models import ModelServicer, readiness
 from inference_server.api.ocr import OcrServicer
 from inference_server.api.plates import PlateServicer
 from inference_server.engine import Bounds
+from inference_server.exchange import exchange_of
 from inference_server.exposition import EXPOSITION
 from inference_server.host import ModelHost
 from inference_server.memory import tune_allocator, tune_switching
@@ -52,7 +53,7 @@ async def compose_with(
         raise StartError(f"the inference server cannot load its models: {error}") from error
     EXPOSITION.watch(partial(readiness, host))
     try:
-        yield bindings_of(host, settings.device)
+        yield [*bindings_of(host, settings.device), exchange_of(mesh, host)]
     finally:
         EXPOSITION.watch(None)
         await host.close(settings.drain_seconds)

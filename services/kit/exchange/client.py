@@ -67,7 +67,7 @@ class Exchange:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._callee = callee
-        self._contract = contract
+        self.contract = contract
         self._addresses = addresses
         self._identity = identity
         self._tracer = tracer
@@ -240,7 +240,7 @@ class Exchange:
         authority = self._addresses.authority or (self._callee if several else "")
         channel = replica_channel(address, self._credentials, authority)
         small, large = (
-            Lane(address, channel, self._contract, self._options, self._book, self._metadata, large=large)
+            Lane(address, channel, self.contract, self._options, self._book, self._metadata, large=large)
             for large in (False, True)
         )
         return _Replica(channel, small, large)

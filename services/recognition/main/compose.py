@@ -9,6 +9,7 @@ from services.kit.admission import Admission
 from services.kit.background import repeating, taking_turns
 from services.kit.bootstrap import Binding, Mesh
 from services.kit.erasures import ErasureFollower
+from services.kit.exchange.stubs import ExchangeChannel
 from services.kit.idempotency import Replies
 from services.kit.ids import RandomIds
 from services.kit.live import LiveFollower
@@ -20,7 +21,7 @@ from services.kit.secrets import derived_key
 from services.recognition.api.servicer import RecognitionServicer
 from services.recognition.main.databases import opened_units
 from services.recognition.providers.files import UserServiceFiles
-from services.recognition.providers.inference import InferenceOcr
+from services.recognition.providers.inference import CONTRACT, InferenceOcr
 from services.recognition.providers.media import FencedMediaReader
 from services.recognition.providers.ocr import OcrPageReader
 from services.recognition.providers.pdf import PdfProcesses
@@ -46,11 +47,11 @@ async def compose(mesh: Mesh[RecognitionSettings]) -> AsyncIterator[Sequence[Bin
         live = LiveValues()
         settings_follower = LiveFollower(live, LiveServiceSource(users), mesh.redis, mesh.clock)
         await stack.enter_async_context(settings_follower.following())
-        channel = await stack.enter_async_context(mesh.channel("inference"))
+        inference = await stack.enter_async_context(mesh.exchange("inference", CONTRACT))
         recognitions = Recognitions(
             units=units,
             media=FencedMediaReader(PdfProcesses()),
-            reader=OcrPageReader(InferenceOcr(channel, mesh.clock)),
+            reader=OcrPageReader(InferenceOcr(ExchangeChannel(inference), mesh.clock)),
             files=UserServiceFiles(users),
             admission=Admission(
                 running=settings.recognition_concurrency,

@@ -1,4 +1,4 @@
-"""The OCR calls over a channel to the inference server."""
+"""The OCR calls to the inference server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,20 +6,31 @@ from typing import TypeVar
 
 import grpc
 
-from candela.inference.v1 import ocr_service_pb2, ocr_service_pb2_grpc
+from candela.inference.v1 import exchange_service_pb2, ocr_service_pb2, ocr_service_pb2_grpc
 from services.kit.clock import Clock
 from services.kit.errors import Unavailable
+from services.kit.exchange.contract import Contract
 
 # A server that answered before and is away for less than this is taken for one that starts again.
 _RESTART_SECONDS = 15.0
 _PAUSE_SECONDS = 0.2
+
+_EXCHANGE = exchange_service_pb2.DESCRIPTOR.services_by_name["ExchangeService"]
+CONTRACT = Contract.of(
+    f"/{_EXCHANGE.full_name}/Exchange",
+    {
+        "detect_text": "/candela.inference.v1.OcrService/DetectText",
+        "recognize_text": "/candela.inference.v1.OcrService/RecognizeText",
+    },
+)
+"""The part of the inference server's coalescing stream that recognition uses."""
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 
 class InferenceOcr:
-    """candela.inference.v1.OcrService; the kit's channel turns transport errors into ours.
+    """candela.inference.v1.OcrService; the kit's Exchange and channels turn transport errors into ours.
 
     Reading a document takes several calls, none of which changes anything: one that was cut short, or came while the
     server restarts, is made again. Once the server is away for longer, calls fail at once, with Unavailable.
