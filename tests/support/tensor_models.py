@@ -1,5 +1,6 @@
 """Small models with tensors for tests of generic clients; `python -m tests.support.tensor_models` serves them."""
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,20 @@ def sleeper() -> TensorModel:
         return {"SLEPT": item["SECONDS"]}
 
     return TensorModel("sleeper", Tensors(specs[:1], specs[1:], batched=True), run)
+
+
+class Held(TensorModel):
+    """FP32 [1] X comes back as Y, once the test opens the gate; `begun` is set when a batch waits there."""
+
+    def __init__(self) -> None:
+        specs = [TensorSpec(name, "FP32", (1,)) for name in ("X", "Y")]
+        super().__init__("held", Tensors(specs[:1], specs[1:], batched=True), self._pass)
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def _pass(self, item: Arrays) -> Arrays:
+        self.begun.set()
+        assert self.gate.wait(10.0), "the test never opened the gate"
+        return {"Y": item["X"]}
 
 
 def wordless() -> TensorModel:

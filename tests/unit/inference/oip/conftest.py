@@ -10,7 +10,7 @@ import pytest
 
 from inference_server.engine import Bounds
 from inference_server.host import ModelHost
-from inference_server.models.source import ModelSource
+from inference_server.models.source import ModelSource, ready_made
 from inference_server.oip.servicer import OipServicer
 from inference_server.settings import InferenceSettings
 from kserve import grpc_service_pb2 as pb
@@ -21,8 +21,9 @@ from services.kit.clock import SystemClock
 from services.kit.errors import CandelaError
 from services.kit.grpc_status import from_rpc_error
 from services.kit.server import Binding
+from tests.support.eventually import eventually
 from tests.support.grpc_server import RunningServer, running_server
-from tests.support.tensor_models import all_models
+from tests.support.tensor_models import Held, all_models
 
 
 @dataclass
@@ -77,3 +78,27 @@ class _Late:
 async def oip() -> AsyncIterator[Oip]:
     async with serve(all_models()) as running:
         yield running
+
+
+@dataclass
+class HeldOip:
+    """A served model that a test holds."""
+
+    oip: Oip
+    model: Held
+
+    @property
+    def engine(self) -> Any:
+        return self.oip.host.named("held")
+
+    async def until_begun(self) -> None:
+        """Return once a batch waits at the gate."""
+        await eventually(self.model.begun.is_set)
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[HeldOip]:
+    model = Held()
+    async with serve(ready_made((None, model))) as running:
+        yield HeldOip(running, model)
+        model.gate.set()

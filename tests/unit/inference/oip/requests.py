@@ -27,6 +27,11 @@ def double(*rows: list[float], **fields: Any) -> pb.ModelInferRequest:
     return request("double", ("X", "FP32", rows), **fields)
 
 
+def hold(value: float, **fields: Any) -> pb.ModelInferRequest:
+    """Return a request to the model that the test holds."""
+    return request("held", ("X", "FP32", [[value]]), **fields)
+
+
 def array_of(response: pb.ModelInferResponse, name: str) -> Any:
     """Return an output as an array of numbers."""
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):

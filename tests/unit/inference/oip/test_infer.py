@@ -2,9 +2,9 @@
 
 import asyncio
 import struct
+import time
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
@@ -21,9 +21,8 @@ from services.kit.errors import (
     Unimplemented,
 )
 from tests.support.eventually import eventually
-from tests.support.tensor_models import TensorModel
-from tests.unit.inference.oip.conftest import Oip
-from tests.unit.inference.oip.requests import array_of, double, request
+from tests.unit.inference.oip.conftest import HeldOip, Oip
+from tests.unit.inference.oip.requests import array_of, double, hold, request
 
 
 async def test_a_batch_comes_back_in_order_with_everything_that_names_it(oip: Oip) -> None:
@@ -193,27 +192,47 @@ async def test_classification_gives_the_highest_places(oip: Oip) -> None:
     assert answer.raw_output_contents[0] == b"".join(struct.pack("<I", len(one)) + one for one in texts)
 
 
-async def test_the_timeout_of_a_request_counts_in_the_queue(oip: Oip) -> None:
-    sleeping = asyncio.ensure_future(oip.infer(request("sleeper", ("SECONDS", "FP32", [[0.3]]))))
-    model = _model_of(oip, "sleeper")
-    await eventually(lambda: model.batches)
-    late = _with(request("sleeper", ("SECONDS", "FP32", [[0.0]])), timeout=20_000)
-    error = await oip.refusal(oip.infer(late))
-    # Refused at once when the model's times are known already, expired in the queue when they are not.
-    assert isinstance(error, DeadlineExceeded) or error.reason == "OVERLOADED"
-    await sleeping
-    assert sum(model.batches) == 1
+async def test_the_timeout_of_a_request_counts_in_the_queue(held: HeldOip) -> None:
+    first = asyncio.ensure_future(held.oip.infer(hold(1)))
+    await held.until_begun()
+    late = asyncio.ensure_future(held.oip.infer(_with(hold(2), timeout=20_000)))
+    await eventually(lambda: held.engine.waiting == 1)
+    over = time.monotonic() + 0.03
+    await eventually(lambda: time.monotonic() > over)
+    held.model.gate.set()
+    assert type(await held.oip.refusal(late)) is DeadlineExceeded
+    assert array_of(await first, "Y").tolist() == [[1]]
+    assert held.model.batches == [1]
 
 
-async def test_a_call_that_goes_away_is_taken_out_of_the_queue(oip: Oip) -> None:
-    sleeping = asyncio.ensure_future(oip.infer(request("sleeper", ("SECONDS", "FP32", [[0.2]]))))
-    model = _model_of(oip, "sleeper")
-    await eventually(lambda: model.batches)
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await oip.infer(request("sleeper", ("SECONDS", "FP32", [[0.0]])), timeout=0.05)
-    assert error.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    await sleeping
-    assert sum(model.batches) == 1
+async def test_the_urgent_go_first(held: HeldOip) -> None:
+    first = asyncio.ensure_future(held.oip.infer(hold(0)))
+    await held.until_begun()
+    ended: list[str] = []
+
+    async def infer(level: int, name: str) -> None:
+        await held.oip.infer(_with(hold(1), priority=level))
+        ended.append(name)
+
+    levels = ((3, "low"), (0, "default"), (1, "high"), (9, "beyond"))
+    calls = [asyncio.ensure_future(infer(level, name)) for level, name in levels for _ in range(8)]  # batches of 8
+    await eventually(lambda: held.engine.waiting == len(calls))
+    held.model.gate.set()
+    await asyncio.gather(first, *calls)
+    assert ended[:8] == ["high"] * 8
+    assert ended[-8:] == ["low"] * 8
+
+
+async def test_a_call_that_goes_away_is_taken_out_of_the_queue(held: HeldOip) -> None:
+    first = asyncio.ensure_future(held.oip.infer(hold(1)))
+    await held.until_begun()
+    call = held.oip.stub.ModelInfer(hold(2), metadata=held.oip.metadata)
+    await eventually(lambda: held.engine.waiting == 1)
+    call.cancel()
+    await eventually(lambda: held.engine.waiting == 0)
+    held.model.gate.set()
+    await first
+    assert held.model.batches == [1]
 
 
 async def test_only_services_may_call(oip: Oip) -> None:
@@ -222,9 +241,3 @@ async def test_only_services_may_call(oip: Oip) -> None:
     user = oip.server.as_user("u1", role="ADMIN")
     assert type(await oip.refusal(oip.stub.ModelInfer(asked, metadata=user))) is PermissionDenied
     assert type(await oip.refusal(oip.stub.ServerLive(pb.ServerLiveRequest(), metadata=user))) is PermissionDenied
-
-
-def _model_of(oip: Oip, name: str) -> TensorModel:
-    model = oip.host.named(name)._model
-    assert isinstance(model, TensorModel)
-    return model
