@@ -1,52 +1,15 @@
 """The typed OCR calls behind the kit's whole pipeline."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from candela.inference.v1 import ocr_pb2, ocr_service_pb2, ocr_service_pb2_grpc
-from inference_server.api.ocr import OcrServicer
-from inference_server.host import ModelHost
 from inference_server.models.catalogue import Task
-from inference_server.models.model import Model
-from observability.telemetry import start_telemetry
-from services.kit.clock import SystemClock
-from services.kit.server import Binding
 from tests.support.eventually import eventually
-from tests.support.grpc_server import RunningServer, running_server
 from tests.unit.inference.readers import Finder, Reader
-
-
-@dataclass
-class Served:
-    server: RunningServer
-    stub: "ocr_service_pb2_grpc.OcrServiceAsyncStub"  # a type of the stubs for the checker only
-    exporter: InMemorySpanExporter
-
-    @property
-    def metadata(self) -> Any:
-        return self.server.as_service("recognition")
-
-
-@asynccontextmanager
-async def serve(*models: tuple[Task, Model[Any, Any]], max_items: int = 100) -> AsyncIterator[Served]:
-    exporter = InMemorySpanExporter()
-    telemetry = start_telemetry("inference", processors=[SimpleSpanProcessor(exporter)])
-    host = ModelHost(models, SystemClock(), telemetry.tracer, max_items=max_items)
-    await host.start()
-    binding = Binding(ocr_service_pb2_grpc.add_OcrServiceServicer_to_server, OcrServicer(host))
-    async with running_server(binding, service="inference") as server:
-        yield Served(server, ocr_service_pb2_grpc.OcrServiceStub(server.channel), exporter)
-    await host.close(5.0)
-    telemetry.close()
+from tests.unit.inference.serving import Served, bright, image, reason_of, refused, serve
 
 
 @pytest.fixture
@@ -55,31 +18,16 @@ async def served() -> AsyncIterator[Served]:
         yield running
 
 
-def image(width: int = 4, height: int = 2, *, data: bytes | None = None, layout: int = 1) -> ocr_pb2.PixelImage:
-    pixels = bytes(width * height * 3) if data is None else data
-    return ocr_pb2.PixelImage(width=width, height=height, format=ocr_pb2.PixelFormat.ValueType(layout), data=pixels)
+def stub(served: Served) -> "ocr_service_pb2_grpc.OcrServiceAsyncStub":  # a type of the stubs for the checker only
+    return ocr_service_pb2_grpc.OcrServiceStub(served.channel)
 
 
 def detect(*images: ocr_pb2.PixelImage, model: str = "") -> ocr_service_pb2.DetectTextRequest:
     return ocr_service_pb2.DetectTextRequest(model=model, images=images)
 
 
-def reason_of(status: status_pb2.Status) -> str:
-    info = error_details_pb2.ErrorInfo()
-    return next(info.reason for detail in status.details if detail.Unpack(info))
-
-
-async def refused(call: Any) -> tuple[grpc.StatusCode, status_pb2.Status]:
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call
-    status = rpc_status.from_call(error.value)
-    assert status is not None
-    return error.value.code(), status
-
-
 async def test_detection_answers_every_picture_in_order(served: Served) -> None:
-    bright = image(data=b"\xff" * 24)
-    answer = await served.stub.DetectText(detect(image(4, 2), bright, image(3, 5)), metadata=served.metadata)
+    answer = await stub(served).DetectText(detect(image(4, 2), bright(), image(3, 5)), metadata=served.metadata)
     assert answer.model == "finder@7"
     first, bad, last = answer.results
     assert first.regions.regions[0].score == pytest.approx(0.75)
@@ -91,7 +39,7 @@ async def test_detection_answers_every_picture_in_order(served: Served) -> None:
 
 async def test_recognition_answers_words_and_characters(served: Served) -> None:
     request = ocr_service_pb2.RecognizeTextRequest(crops=[image(), image(8, 2)], detect_orientation=True)
-    answer = await served.stub.RecognizeText(request, metadata=served.metadata)
+    answer = await stub(served).RecognizeText(request, metadata=served.metadata)
     assert answer.model == "reader@1"
     assert len(answer.results) == 2
     line = answer.results[1].line
@@ -117,7 +65,7 @@ async def test_recognition_answers_words_and_characters(served: Served) -> None:
 async def test_a_picture_that_lies_about_its_size_fails_alone(
     served: Served, bad: ocr_pb2.PixelImage, reason: str
 ) -> None:
-    answer = await served.stub.DetectText(detect(bad, image()), metadata=served.metadata)
+    answer = await stub(served).DetectText(detect(bad, image()), metadata=served.metadata)
     assert answer.results[0].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert reason_of(answer.results[0].error) == reason
     assert answer.results[1].regions.regions
@@ -141,45 +89,47 @@ async def test_a_picture_that_lies_about_its_size_fails_alone(
 async def test_a_request_against_the_contract_is_refused_whole(
     served: Served, hostile: ocr_service_pb2.DetectTextRequest
 ) -> None:
-    code, status = await refused(served.stub.DetectText(hostile, metadata=served.metadata))
+    code, status = await refused(stub(served).DetectText(hostile, metadata=served.metadata))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert reason_of(status) == "INVALID_ARGUMENT"
 
 
 async def test_models_are_named_with_or_without_version(served: Served) -> None:
     for name in ("finder", "finder@7"):
-        answer = await served.stub.DetectText(detect(image(), model=name), metadata=served.metadata)
+        answer = await stub(served).DetectText(detect(image(), model=name), metadata=served.metadata)
         assert answer.model == "finder@7"
     for name in ("finder@8", "reader", "nobody"):
-        code, status = await refused(served.stub.DetectText(detect(image(), model=name), metadata=served.metadata))
+        code, status = await refused(stub(served).DetectText(detect(image(), model=name), metadata=served.metadata))
         assert code is grpc.StatusCode.NOT_FOUND
         assert reason_of(status) == "MODEL_NOT_FOUND"
 
 
 async def test_without_models_the_server_answers_and_says_so() -> None:
     async with serve() as served:
-        code, status = await refused(served.stub.DetectText(detect(image()), metadata=served.metadata))
+        code, status = await refused(stub(served).DetectText(detect(image()), metadata=served.metadata))
         assert (code, reason_of(status)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-        code, status = await refused(served.stub.DetectText(detect(image(), model="x"), metadata=served.metadata))
+        code, status = await refused(stub(served).DetectText(detect(image(), model="x"), metadata=served.metadata))
         assert (code, reason_of(status)) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")
 
 
 async def test_a_full_queue_is_resource_exhausted() -> None:
     async with serve((Task.DETECT_TEXT, Finder()), max_items=2) as served:
-        call = served.stub.DetectText(detect(image(), image(), image()), metadata=served.metadata)
+        call = stub(served).DetectText(detect(image(), image(), image()), metadata=served.metadata)
         code, status = await refused(call)
         assert (code, reason_of(status)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
 
 
 async def test_only_services_may_call(served: Served) -> None:
-    code, _ = await refused(served.stub.DetectText(detect(image())))
+    code, _ = await refused(stub(served).DetectText(detect(image())))
     assert code is grpc.StatusCode.UNAUTHENTICATED
-    code, _ = await refused(served.stub.DetectText(detect(image()), metadata=served.server.as_user("u1", role="ADMIN")))
+    code, _ = await refused(
+        stub(served).DetectText(detect(image()), metadata=served.server.as_user("u1", role="ADMIN"))
+    )
     assert code is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_the_batch_is_a_child_of_the_call(served: Served) -> None:
-    await served.stub.DetectText(detect(image()), metadata=served.metadata)
+    await stub(served).DetectText(detect(image()), metadata=served.metadata)
     call = await served.server.last_span()
     (batch,) = await eventually(served.exporter.get_finished_spans)
     assert batch.parent is not None
