@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inference_server import names
 from inference_server.batching import Ended, Ticket
 from inference_server.engine.instances import Outcome
 from inference_server.engine.work import Slot, Submission
 from inference_server.models.model import ModelCard
-from services.kit.errors import DeadlineExceeded
 
 _LOG = logging.getLogger(__name__)
 
@@ -111,4 +111,5 @@ class Delivery:
 
 def outcome_of(one: Ended[Slot]) -> str:
     """Return the name under which statistics count an item that left without running."""
-    return "expired" if isinstance(one.error, DeadlineExceeded) else "displaced"
+    made_way = one.error.metadata.get("cause") == "displaced"
+    return names.DISPLACED if made_way else names.EXPIRED  # expired, or no longer able to end in time
