@@ -66,7 +66,10 @@ class Submitting:
                 by_engine[engine] = ([], [])
             calls, requests = by_engine[engine]
             calls.append(incoming)
-            requests.append((inputs, _work(incoming), self._answering(incoming, engine)))
+            work = _work(incoming)
+            if operation.urgency is not None:
+                work = operation.urgency(request, work)
+            requests.append((inputs, work, self._answering(incoming, engine)))
         for engine, (calls, requests) in by_engine.items():
             for incoming, outcome in zip(calls, engine.submit_many(requests), strict=True):
                 if isinstance(outcome, CandelaError):

@@ -25,7 +25,10 @@ from inference_server.memory import tune_allocator, tune_switching
 from inference_server.models.device import Device
 from inference_server.models.source import BuiltIn, ModelSource
 from inference_server.models.weights import WeightsError
+from inference_server.oip.servicer import OipServicer
 from inference_server.settings import InferenceSettings
+from kserve.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from services.kit.access import Access, Level
 from services.kit.bootstrap import Binding, Mesh, StartError, run
 from services.kit.errors import CandelaError
 from services.kit.settings import MIB
@@ -53,7 +56,7 @@ async def compose_with(
         raise StartError(f"the inference server cannot load its models: {error}") from error
     EXPOSITION.watch(partial(readiness, host))
     try:
-        yield [*bindings_of(host, settings.device), exchange_of(mesh, host)]
+        yield [*bindings_of(host, settings.device), exchange_of(mesh, host), oip_of(mesh, host)]
     finally:
         EXPOSITION.watch(None)
         await host.close(settings.drain_seconds)
@@ -84,6 +87,12 @@ def bindings_of(host: ModelHost, device: Device) -> list[Binding]:
         Binding(add_EmbeddingServiceServicer_to_server, EmbeddingServicer(host)),
         Binding(add_ModelServiceServicer_to_server, ModelServicer(host, device)),
     ]
+
+
+def oip_of(mesh: Mesh[InferenceSettings], host: ModelHost) -> Binding:
+    """Return the Open Inference Protocol, for services only: its contract cannot say so itself."""
+    servicer = OipServicer(host, mesh.settings, mesh.draining)
+    return Binding(add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE))
 
 
 if __name__ == "__main__":

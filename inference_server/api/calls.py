@@ -59,5 +59,9 @@ def by_task(task: Task) -> Callable[[ModelHost, Any], Engine[Any, Any]]:
 async def answer(host: ModelHost, operation: Operation[Q, R], request: Q) -> R:
     """Do one unary call: wait for the results of all its items; when the caller goes away, what waits is withdrawn."""
     engine = operation.engine(host, request)
-    results = await engine.answers(operation.items(engine, request), work_of(current_call()))
+    items = operation.items(engine, request)
+    work = work_of(current_call())
+    if operation.urgency is not None:
+        work = operation.urgency(request, work)
+    results = await engine.answers(items, work)
     return operation.response(engine.card, request, results)

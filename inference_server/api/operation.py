@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from inference_server.engine import Engine, Item
+from inference_server.engine import Engine, Item, Work
 from inference_server.host import ModelHost
 from inference_server.models.model import ModelCard
 from services.kit.errors import CandelaError
@@ -26,6 +26,7 @@ class Operation(Generic[Q, R]):
     of Exchange (`detect_text`). `engine` finds the model that a request means and raises NotFound or Unavailable.
     `items` turns a request into items for that model, one error in the place of each that is bad; it raises what is
     wrong with the request as a whole. `response` makes the response of the results, as many and in the same order.
+    `urgency` lets what a request itself says of its urgency count in its work; None where requests say nothing of it.
     """
 
     path: str
@@ -33,3 +34,4 @@ class Operation(Generic[Q, R]):
     engine: Callable[[ModelHost, Q], Engine[Any, Any]]
     items: Callable[[Engine[Any, Any], Q], Sequence[Item[Any] | CandelaError]]
     response: Callable[[ModelCard, Q, Sequence[Any]], R]
+    urgency: Callable[[Q, Work], Work] | None = None

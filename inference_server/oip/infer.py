@@ -8,7 +8,7 @@ from inference_server.engine import Engine, Item
 from inference_server.host import ModelHost
 from inference_server.models.model import ModelCard
 from inference_server.oip.codecs import codec_for, codec_of
-from inference_server.oip.parameters import check_parameters
+from inference_server.oip.parameters import check_parameters, hurried
 from inference_server.oip.refusals import invalid
 from kserve import grpc_service_pb2
 from services.kit.errors import CandelaError, NotFound, Unavailable
@@ -59,5 +59,5 @@ def _response(
 
 
 INFER: Final[Operation[grpc_service_pb2.ModelInferRequest, grpc_service_pb2.ModelInferResponse]] = Operation(
-    path=PATH, field="infer", engine=_engine, items=_items, response=_response
+    path=PATH, field="infer", engine=_engine, items=_items, response=_response, urgency=hurried
 )

@@ -1,11 +1,13 @@
 """The parameters of requests: what they ask of the scheduler, and what this server does not have."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from inference_server.batching import Priority
 from inference_server.engine import Work
 from inference_server.oip.refusals import invalid
+from kserve import grpc_service_pb2
 from services.kit.errors import Unimplemented
 
 # As Triton counts: 1 is the most urgent of PRIORITY_LEVELS; 0 and what is beyond them is the default.
@@ -32,14 +34,17 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     _number(parameters, "timeout")
 
 
-def hurried(work: Work, parameters: Mapping[str, Any], now: float) -> Work:
+def hurried(request: grpc_service_pb2.ModelInferRequest, work: Work) -> Work:
     """Let `priority` and `timeout` (µs from now on) of a request count; a deadline is only ever brought forward."""
+    parameters = request.parameters
+    if not parameters:
+        return work
     level = _number(parameters, "priority")
     if level:
         work.priority = PRIORITIES.get(level, Priority.NORMAL)
     timeout = _number(parameters, "timeout")
     if timeout:
-        ends = now + timeout / _MICROSECONDS
+        ends = time.monotonic() + timeout / _MICROSECONDS  # deadlines are in the process's monotonic time
         work.deadline = ends if work.deadline is None else min(work.deadline, ends)
     return work
 

@@ -5,22 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
-from opentelemetry import trace
-
-from inference_server.api.calls import flow_of
-from inference_server.engine import Work
+from inference_server.api.calls import answer, work_of
 from inference_server.host import ModelHost
 from inference_server.oip import metadata, repository
 from inference_server.oip.extensions import log_settings, no_shared_memory, refuse_changes, trace_settings
 from inference_server.oip.infer import INFER, named
-from inference_server.oip.parameters import hurried
 from inference_server.oip.statistics import statistics_of
 from inference_server.oip.stream import InferStream
 from inference_server.settings import InferenceSettings
 from kserve import grpc_service_pb2 as pb
 from kserve import grpc_service_pb2_grpc
 from services.kit.call import current_call
-from services.kit.clock import Clock
 
 Context = Any  # grpc.aio's context: the pipeline reads it, handlers do not
 _STRICT: Final = "triton_grpc_error"
@@ -29,10 +24,9 @@ _STRICT: Final = "triton_grpc_error"
 class OipServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     """The protocol over the models of one process. `draining` is set when the process takes no new calls."""
 
-    def __init__(self, host: ModelHost, settings: InferenceSettings, clock: Clock, draining: asyncio.Event) -> None:
+    def __init__(self, host: ModelHost, settings: InferenceSettings, draining: asyncio.Event) -> None:
         self._host = host
         self._settings = settings
-        self._clock = clock
         self._draining = draining
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
@@ -58,18 +52,14 @@ class OipServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         return pb.ModelConfigResponse(config=metadata.model_config(engine, self._settings.device))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        engine = INFER.engine(self._host, request)
-        items = INFER.items(engine, request)
-        work = self._work()
-        if request.parameters:
-            work = hurried(work, request.parameters, self._clock.monotonic())
-        return INFER.response(engine.card, request, await engine.answers(items, work))
+        return await answer(self._host, INFER, request)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        strict = current_call().metadata.get(_STRICT) == "true"
-        stream = InferStream(self._host, self._clock, self._work, self._draining, strict=strict)
+        call = current_call()
+        strict = call.metadata.get(_STRICT) == "true"
+        stream = InferStream(self._host, lambda: work_of(call), self._draining, strict=strict)
         async with aclosing(stream.answers(request_iterator)) as responses:
             async for response in responses:
                 yield response
@@ -132,8 +122,3 @@ class OipServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     async def LogSettings(self, request: pb.LogSettingsRequest, context: Context) -> pb.LogSettingsResponse:
         refuse_changes(request, "CANDELA_LOG_LEVEL")
         return log_settings(self._settings)
-
-    def _work(self) -> Work:
-        call = current_call()
-        span = trace.get_current_span().get_span_context()
-        return Work(flow_of(call.principal), deadline=call.deadline, span=span)

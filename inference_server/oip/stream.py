@@ -11,7 +11,6 @@ from inference_server.host import ModelHost
 from inference_server.oip.infer import INFER
 from inference_server.oip.parameters import FINAL, hurried
 from kserve import grpc_service_pb2
-from services.kit.clock import Clock
 from services.kit.errors import CandelaError
 from services.kit.pipeline.failures import as_error
 
@@ -48,10 +47,9 @@ class InferStream:
     """
 
     def __init__(
-        self, host: ModelHost, clock: Clock, work: Callable[[], Work], draining: asyncio.Event, *, strict: bool = False
+        self, host: ModelHost, work: Callable[[], Work], draining: asyncio.Event, *, strict: bool = False
     ) -> None:
         self._host = host
-        self._clock = clock
         self._work = work
         self._draining = draining
         self._strict = strict
@@ -104,7 +102,7 @@ class InferStream:
         try:
             engine = INFER.engine(self._host, request)
             items = INFER.items(engine, request)
-            work = hurried(self._work(), request.parameters, self._clock.monotonic())
+            work = hurried(request, self._work())
             one.submission = engine.submit(items, work, partial(self._done, one, engine))
         except Exception as error:  # noqa: BLE001 - the boundary of one request: the others go on
             self._fail(one, error)

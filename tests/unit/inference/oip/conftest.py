@@ -56,7 +56,7 @@ async def serve(source: ModelSource) -> AsyncIterator[Oip]:
     host = ModelHost([source], clock, telemetry.tracer, bounds=bounds, linger_seconds=0.0)
     await host.start()
     server_draining = _Late()
-    servicer = OipServicer(host, InferenceSettings(), clock, server_draining)  # type: ignore[arg-type] # see _Late
+    servicer = OipServicer(host, InferenceSettings(), server_draining)  # type: ignore[arg-type] # see _Late
     binding = Binding(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE))
     async with running_server(binding, service="inference") as server:
         server_draining.event = server.draining

@@ -11,7 +11,6 @@ from inference_server.engine import Work
 from inference_server.oip import stream as stream_module
 from inference_server.oip.stream import InferStream
 from kserve import grpc_service_pb2 as pb
-from services.kit.clock import SystemClock
 from tests.support.eventually import eventually
 from tests.unit.inference.oip.conftest import HeldOip, Oip
 from tests.unit.inference.oip.requests import array_of, double, hold, request
@@ -109,7 +108,7 @@ async def test_more_than_may_be_open_is_not_read(held: HeldOip, monkeypatch: pyt
             read.append(number)
             yield hold(number)
 
-    stream = InferStream(held.oip.host, SystemClock(), Work, asyncio.Event())
+    stream = InferStream(held.oip.host, Work, asyncio.Event())
     collecting = asyncio.ensure_future(_collect(stream.answers(asked())))
     await eventually(lambda: len(read) == 5)  # four are open, one waits for room
     for _ in range(50):
