@@ -12,6 +12,7 @@ from inference_server.memory import resident_bytes
 from inference_server.models.catalogue import Task
 from inference_server.models.device import Runtime
 from inference_server.models.source import Listing, ModelSource
+from inference_server.models.weights import WeightsError
 from inference_server.versions import age_of
 from services.kit.clock import Clock
 from services.kit.errors import NotFound, ResourceExhausted
@@ -51,7 +52,7 @@ class Loader:
 
     def listings(self) -> list[Listing]:
         """Return everything that could be loaded now, in the order of the sources."""
-        return [listing for source in self._sources for listing in source.entries()]
+        return [listing for source in self._sources for listing in self._entries(source)]
 
     def load(self, name: str, version: str) -> Loaded:
         """Make, load and warm up a model, the newest for an empty version.
@@ -71,8 +72,18 @@ class Loader:
             raise
         return Loaded(engine, listing.task)
 
+    def _entries(self, source: ModelSource) -> Sequence[Listing]:
+        """Return what a source has; a folder that cannot be read now takes nothing from the other sources."""
+        try:
+            return source.entries()
+        except WeightsError as error:
+            _LOG.error("a source of models cannot be read: %s", error)
+            return ()
+
     def _found(self, name: str, version: str) -> tuple[ModelSource, Listing]:
-        found = [(source, listing) for source in self._sources for listing in source.entries() if listing.name == name]
+        found = [
+            (source, listing) for source in self._sources for listing in self._entries(source) if listing.name == name
+        ]
         fitting = [pair for pair in found if not version or pair[1].version in (version, "")]
         if not fitting:
             wanted = f"{name}@{version}" if version else name

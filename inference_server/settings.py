@@ -1,6 +1,7 @@
 """The inference server's start-up settings."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -22,6 +23,11 @@ class InferenceSettings(ServerSettings):
         ",".join(CATALOGUE),
         description="The models to load, names separated by commas; none if set to nothing: the server then runs small "
         "and answers model calls with UNAVAILABLE.",
+    )
+    inference_repository: Path | None = Field(
+        None,
+        description="A folder of models, laid out as Triton's, all of which are loaded beside the built-in ones: "
+        "`<name>/<version>/model.onnx` and `<name>/model.json` with the hashes of the files.",
     )
     device: Device = Field(Device.CPU, description="Where models compute. `cuda` needs the package onnxruntime-gpu.")
     inference_threads: int = Field(
