@@ -19,7 +19,7 @@ WORKERS ?= 3
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run client-ts test test-long lint format generate bench top models trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
+.PHONY: help run client-ts test test-long lint format generate bench top models token trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,10 @@ top: venv-run generate ## watch the running mesh; one look without a screen: mak
 models: venv-run generate ## show the models of the running mesh, or one: make models NAME=…
 	@exec $(PYTHON_IN_VENV) -m supervisor models $(if $(JSON),--json) $(if $(MEASURE),--measure) \
 		$(if $(LOAD),--load "$(LOAD)") $(if $(UNLOAD),--unload "$(UNLOAD)") $(if $(NAME),"$(NAME)")
+
+# For clients of the Open Inference Protocol, grpcurl and the like: see docs/oip.md.
+token: venv-run generate ## print a service token for five minutes: make token FOR=inference
+	@exec $(PYTHON_IN_VENV) -m supervisor token $(if $(FOR),--to "$(FOR)")
 
 trace: venv-run generate ## print recent traces, or one: make trace ID=…
 	@exec $(PYTHON_IN_VENV) -m supervisor trace $(if $(ID),"$(ID)")
@@ -89,6 +93,7 @@ test: lint ## lint, then unit, contract, gateway, conformance and end-to-end tes
 	@scripts/debian.sh test
 	@scripts/torch.sh --if-possible
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
+	@$(PYTHON_IN_VENV) -m scripts.tritonclient --if-possible
 	@$(PYTHON_IN_VENV) -m pytest $(SUITES) -m "not long and not bench" -n $(WORKERS) $(ARGS)
 
 test-long: venv-dev generate ## the suites that take long: soak, chaos, large inputs
@@ -96,6 +101,7 @@ test-long: venv-dev generate ## the suites that take long: soak, chaos, large in
 	@scripts/debian.sh long
 	@scripts/torch.sh --if-possible
 	@$(PYTHON_IN_VENV) -m scripts.client_ts --if-possible
+	@$(PYTHON_IN_VENV) -m scripts.tritonclient --if-possible
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
 bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start

@@ -37,6 +37,10 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     if options.command in DATA_COMMANDS:
         return run_command(options, settings)
+    if options.command == "token":
+        from supervisor.service_token import print_token  # noqa: PLC0415 — only what this command needs
+
+        return print_token(settings.data, options.callee, options.caller)
     if options.command == "models":
         return _models(options, settings)
     return _command(options, settings)
@@ -123,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     trace.add_argument("id", nargs="?", default="", metavar="ID", help="the trace's id, or how it begins")
     trace.add_argument("-n", dest="count", type=int, default=20, help="how many traces to list (default: 20)")
+    _add_token(commands)
     commands.add_parser(
         "doctor",
         help="check this machine and the data directory, and say what to do",
@@ -130,6 +135,19 @@ def _parser() -> argparse.ArgumentParser:
         "when nothing is wrong.",
     )
     return parser
+
+
+def _add_token(commands: Any) -> None:
+    from supervisor.service_token import CALLEES  # noqa: PLC0415 — only names
+
+    token = commands.add_parser(
+        "token",
+        help="print a service token, for calling the mesh's servers with a client of one's own",
+        description="Prints a token that holds for five minutes, signed with the mesh key: send it as the metadata "
+        "`authorization: Bearer TOKEN`. For clients of the Open Inference Protocol, grpcurl and the like.",
+    )
+    token.add_argument("--to", dest="callee", choices=CALLEES, default="inference", help="the server to call")
+    token.add_argument("--as", dest="caller", default="operator", metavar="NAME", help="who calls, for the logs")
 
 
 def _add_models(commands: Any) -> None:
