@@ -44,18 +44,16 @@ class CostModel:
         if not 1 <= size <= self.max_batch:
             raise ValueError(f"a batch holds 1 to {self.max_batch} items, not {size}")
         common = self._common
-        before = common.version
         common.observe(size, seconds)
         curve = self._curves.pop(bucket, None)
+        before = -1 if curve is None else curve.version
         if curve is None:
             if len(self._curves) >= _MOST_BUCKETS:
                 del self._curves[next(iter(self._curves))]  # the one that was used least recently
             curve = Curve(self.max_batch, common, self._explore)
-            before -= 1
         self._curves[bucket] = curve
-        before += curve.version
         curve.observe(size, seconds)
-        if common.version + curve.version != before:
+        if curve.version != before:
             self.version += 1
 
     def seconds(self, bucket: Hashable, size: int) -> float:
