@@ -124,7 +124,7 @@ class PlateRecognition:
             fill_planes(planes, crop, room, _HEIGHT)
         plates: list[Plate] = []
         for planes, scores, room in zip(tensor, self._scores(tensor), used, strict=True):
-            glyphs = _spread(ctc.decode(scores, self._alphabet))
+            glyphs = spread(ctc.decode(scores, self._alphabet))
             placed = placement.place(glyphs, planes[1, :, :room], len(scores) * room / width)
             plates.append(Plate(tuple(one for one in placed if not one.text.isspace())))
         return plates
@@ -136,7 +136,7 @@ class PlateRecognition:
         return scores
 
 
-def _spread(glyphs: list[ctc.Glyph]) -> list[ctc.Glyph]:
+def spread(glyphs: list[ctc.Glyph]) -> list[ctc.Glyph]:
     """Give the characters that were told before they were seen equal parts of the room left of those that were seen."""
     announced = sum(glyph.center < _ANNOUNCED for glyph in glyphs)
     seen = [glyph.center for glyph in glyphs[announced:]]
