@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from time import time_ns
 from typing import Final, TypeVar
 
@@ -54,11 +55,15 @@ class BatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How long things took: so many at most so many seconds, not cumulated; the last count is of all longer ones."""
+    """How long things took: so many at most so many seconds, not cumulated; the last count is of all longer ones.
+
+    `longest` is the longest of them: what lies in one bucket with it is interpolated up to it.
+    """
 
     bounds: Sequence[float]
     counts: Sequence[int]
     seconds: float
+    longest: float
 
     @property
     def count(self) -> int:
@@ -67,11 +72,11 @@ class Spread:
     def quantile(self, part: float) -> float:
         """Return within how many seconds that part ended, interpolated within its bucket; 0 when there is nothing."""
         rank, seen, low = part * self.count, 0, 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
+        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
             if count and seen + count >= rank:
-                return low + (bound - low) * max(rank - seen, 0.0) / count
+                return low + (min(bound, self.longest) - low) * max(rank - seen, 0.0) / count
             seen, low = seen + count, bound
-        return low if seen < self.count else 0.0
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,8 @@ class Tally:
         "item_compute_seconds",
         "items",
         "last_batch_ns",
+        "longest_compute",
+        "longest_wait",
         "model",
         "queue_counts",
         "queue_seconds",
@@ -187,6 +194,7 @@ class Tally:
         self.queue_counts = [0] * (len(_BOUNDS) + 1)
         self.compute_counts = [0] * (len(_BOUNDS) + 1)
         self.queue_seconds = self.compute_seconds = self.item_compute_seconds = 0.0
+        self.longest_wait = self.longest_compute = 0.0
         self.sizes: dict[int, list[float]] = {}  # size → batches, seconds
         self.shapes: dict[Hashable, list[float]] = {}  # shape → batches, items, seconds; the latest used last
         # Tenant → its numbers; the latest used last. Ordered, so that a tenant never is out of it for a moment.
@@ -214,6 +222,8 @@ class Tally:
             counts[bisect_left(_BOUNDS, wait)] += 1
         waited = sum(waits)
         self.queue_seconds += waited
+        self.longest_wait = max(self.longest_wait, max(waits))  # noqa: PLW3301 - to unpack the waits takes a µs
+        self.longest_compute = max(self.longest_compute, compute)
         self.compute_counts[bisect_left(_BOUNDS, compute)] += 1
         self.compute_seconds += compute
         self.item_compute_seconds += compute * size
@@ -302,8 +312,8 @@ class Tally:
             self.refused_items,
             self.batches,
             self.failed_batches,
-            Spread(_BOUNDS, tuple(self.queue_counts), self.queue_seconds),
-            Spread(_BOUNDS, tuple(self.compute_counts), self.compute_seconds),
+            Spread(_BOUNDS, tuple(self.queue_counts), self.queue_seconds, self.longest_wait),
+            Spread(_BOUNDS, tuple(self.compute_counts), self.compute_seconds, self.longest_compute),
             self.item_compute_seconds,
             [SizeStatistics(size, int(kept[0]), kept[1]) for size, kept in sorted(self.sizes.copy().items())],
             [ShapeStatistics(key, int(kept[0]), int(kept[1]), kept[2]) for key, kept in self.shapes.copy().items()],

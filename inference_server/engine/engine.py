@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
 _MIB = 1024 * 1024
+_TIMERS_EARLY = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,10 @@ class Engine(Generic[InputT, OutputT]):
         count = self._dispatcher.withdraw(submission.tickets)
         if count:
             self._delivery.left(count)
-            self.reporter.ended(names.CANCELLED, submission.work.tenant, count)
+            # Doors withdraw what reached its deadline, by a timer that may be a little early.
+            deadline = submission.work.deadline
+            over = deadline is not None and deadline <= self._monotonic() + _TIMERS_EARLY
+            self.reporter.ended(names.EXPIRED if over else names.CANCELLED, submission.work.tenant, count)
             self.reporter.waiting(len(self._queue), self._queue.waiting_bytes)
 
     def _reason_not_to_take(self) -> CandelaError:

@@ -113,12 +113,16 @@ def test_the_best_size_is_that_of_the_busiest_shape(tally: Tally) -> None:
 
 
 def test_quantiles_are_interpolated_within_their_bucket() -> None:
-    spread = Spread((1.0, 2.0, 4.0), (0, 10, 10, 0), 50.0)
+    spread = Spread((1.0, 2.0, 4.0), (0, 10, 10, 0), 50.0, 4.0)
     assert spread.quantile(0.25) == pytest.approx(1.5)
     assert spread.quantile(0.5) == pytest.approx(2.0)
     assert spread.quantile(0.75) == pytest.approx(3.0)
-    assert Spread((1.0,), (0, 0), 0.0).quantile(0.5) == 0.0
-    assert Spread((1.0, 2.0), (0, 0, 5), 50.0).quantile(0.5) == 2.0  # the last bound, for what lies beyond it
+    assert Spread((1.0,), (0, 0), 0.0, 0.0).quantile(0.5) == 0.0
+    assert Spread((1.0, 2.0), (0, 0, 5), 50.0, 12.0).quantile(0.5) == 7.0
+
+
+def test_no_quantile_lies_beyond_the_longest() -> None:
+    assert Spread((1.0, 10.0), (0, 1, 0), 1.1, 1.1).quantile(0.99) == pytest.approx(1.1, abs=0.01)
 
 
 _BATCHES = st.lists(
