@@ -29,8 +29,10 @@ def resident_bytes() -> int:
 def tune_allocator(*, mmap_threshold: int = 32 * _MIB, trim_threshold: int = 64 * _MIB) -> bool:
     """Let the allocator keep blocks of some megabytes instead of giving each back to the system; whether it was told.
 
-    By default glibc maps blocks above 128 KiB anew (until it has learned), and every page of a new map is a fault that
-    the kernel answers with a zeroed page. Nothing happens where the C library is not glibc.
+    By default glibc gives large blocks back when they are freed, and every page of a new one is a fault that the kernel
+    answers with a zeroed page. Measured with batches of 32 × 3×96×96 float32 on a thread: 0.5 ms of CPU a batch instead
+    of 2.9 ms, 9 faults instead of 1,289. At most `trim_threshold` bytes are kept at the top of each heap: reading pages
+    of many sizes, the process has 5 MB more. Nothing happens where the C library is not glibc.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -45,9 +47,10 @@ def tune_allocator(*, mmap_threshold: int = 32 * _MIB, trim_threshold: int = 64 
     return bool(told)
 
 
-def tune_switching(seconds: float = 0.0002) -> None:
+def tune_switching(seconds: float = 0.0001) -> None:
     """Let threads that want the interpreter get it after so many seconds, instead of CPython's 5 ms.
 
-    An instance whose batch just ended waits so long at most for a loop that is busy with frames.
+    An instance whose batch just ended waits so long for a loop that is busy with frames, and a device idles meanwhile.
+    The CPU an item takes is the same with every value from 50 µs to 5 ms (33 µs ± 1, a loop busy for 25 µs an item).
     """
     sys.setswitchinterval(seconds)

@@ -8,40 +8,41 @@ from inference_server.batching import CostModel
 from inference_server.models.model import Model
 from services.kit.errors import CandelaError
 
+Run = Callable[[Sequence[Any]], Sequence[Any]]
 Timed = tuple[Hashable, int, float]
-# Enough of them for the smallest shape to tell the model's own time from an interruption.
+# Enough of them for the smallest to tell the model's own time from an interruption.
 _REPEATS = 3
 
 
 def time_batches(
-    run: Callable[[Sequence[Any]], Sequence[Any]],
+    run: Run,
     model: Model[Any, Any],
     max_batch: int,
     seconds: float,
     costs: CostModel,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Timed]:
     """Run batches of the model's samples for about `seconds` and tell `costs` how long each took; returns the same.
 
-    Goes from single items to the largest batch, shape by shape, and begins no run that would take longer than what is
-    left, going by the last one. With 0 seconds nothing is run.
+    Goes from single items to the largest batch, each with every shape, and begins no run that would take longer than
+    what is left, going by the last one of its shape. With 0 seconds nothing is run.
     """
     timed: list[Timed] = []
-    left = seconds
     shapes = _by_shape(model) if seconds > 0 else {}
+    expected = dict.fromkeys(shapes, 0.0)  # seconds an item, by shape
+    left = seconds
     for size in _sizes(max_batch):
         for bucket, samples in shapes.items():
-            expected = max(
-                (took * size / smaller for shape, smaller, took in timed[-1:] if shape == bucket), default=0.0
-            )
+            batch = [samples[index % len(samples)] for index in range(size)]
             for _ in range(_REPEATS):
-                if expected >= left:
+                if left <= 0 or expected[bucket] * size > left:
                     break
-                took = _timed(run, [samples[index % len(samples)] for index in range(size)])
+                took, failed = _timed(run, batch, clock)
                 left -= took
-                if took:
+                expected[bucket] = took / size
+                if not failed:
                     costs.observe(bucket, size, took)
                     timed.append((bucket, size, took))
-                    expected = took
     return timed
 
 
@@ -60,9 +61,8 @@ def _by_shape(model: Model[Any, Any]) -> dict[Hashable, list[Any]]:
     return shapes
 
 
-def _timed(run: Callable[[Sequence[Any]], Sequence[Any]], batch: Sequence[Any]) -> float:
-    """Return how long a batch took, 0 when it says nothing because items of it failed."""
-    began = time.perf_counter()
+def _timed(run: Run, batch: Sequence[Any], clock: Callable[[], float]) -> tuple[float, bool]:
+    """Return how long a batch took, and whether it says nothing because items of it failed."""
+    began = clock()
     results = run(batch)
-    took = time.perf_counter() - began
-    return 0.0 if any(isinstance(result, CandelaError) for result in results) else took
+    return clock() - began, any(isinstance(result, CandelaError) for result in results)

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from inference_server.models.catalogue import CATALOGUE
 from inference_server.models.device import Device
 from inference_server.settings import InferenceSettings
 
@@ -10,10 +11,17 @@ from inference_server.settings import InferenceSettings
 def test_all_models_on_the_cpu_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CANDELA_INFERENCE_MODELS", raising=False)
     settings = InferenceSettings()
-    assert settings.models == ("ppocr-det", "ppocr-rec")
+    assert settings.models == tuple(CATALOGUE)
     assert settings.runtime.device is Device.CPU
     assert settings.runtime.cores >= 1
+    assert settings.runtimes == [settings.runtime]
     assert settings.address.endswith(":8092")
+
+
+def test_models_are_loaded_on_every_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDELA_DEVICE", "cuda")
+    monkeypatch.setenv("CANDELA_INFERENCE_DEVICES", "2")
+    assert [(one.device, one.index) for one in InferenceSettings().runtimes] == [(Device.CUDA, 0), (Device.CUDA, 1)]
 
 
 def test_an_empty_list_means_no_models_and_other_empty_variables_mean_unset(monkeypatch: pytest.MonkeyPatch) -> None:
