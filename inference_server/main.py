@@ -23,6 +23,7 @@ from inference_server.exposition import EXPOSITION
 from inference_server.host import ModelHost
 from inference_server.memory import tune_allocator, tune_switching
 from inference_server.models.device import Device
+from inference_server.models.repository import Repository
 from inference_server.models.source import BuiltIn, ModelSource
 from inference_server.models.weights import WeightsError
 from inference_server.oip.servicer import OipServicer
@@ -35,23 +36,37 @@ from services.kit.settings import MIB
 
 
 def compose(mesh: Mesh[InferenceSettings]) -> AbstractAsyncContextManager[Sequence[Binding]]:
-    """Serve the built-in models that the settings name."""
-    return compose_with([BuiltIn()], mesh, names=mesh.settings.models)
+    """Serve the built-in models that the settings name, and the models of a repository if there is one."""
+    settings = mesh.settings
+    sources: list[ModelSource] = [BuiltIn()]
+    optional: list[str] = []
+    if settings.inference_repository is not None:
+        repository = Repository(settings.inference_repository)
+        try:
+            optional = [listing.name for listing in repository.entries()]
+        except WeightsError as error:
+            raise StartError(f"the inference server cannot read its repository: {error}") from error
+        sources.append(repository)
+    return compose_with(sources, mesh, names=settings.models, optional=optional)
 
 
 @asynccontextmanager
 async def compose_with(
-    sources: Sequence[ModelSource], mesh: Mesh[InferenceSettings], *, names: Sequence[str] | None = None
+    sources: Sequence[ModelSource],
+    mesh: Mesh[InferenceSettings],
+    *,
+    names: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
 ) -> AsyncIterator[Sequence[Binding]]:
     """Load the named models of the sources, all of them if None, before the server says it serves; let the engines
-    finish after its calls did.
+    finish after its calls did. One of `optional` that cannot be loaded is known as UNAVAILABLE.
     """
     settings = mesh.settings
     tune_allocator()
     tune_switching()
     host = host_of(settings, sources, mesh)
     try:
-        await host.start(names)
+        await host.start(names, optional)
     except (WeightsError, CandelaError) as error:
         raise StartError(f"the inference server cannot load its models: {error}") from error
     EXPOSITION.watch(partial(readiness, host))
