@@ -12,7 +12,9 @@ _CLEARLY = 0.9  # a split is worth it when it takes so much of the whole's time
 _REBUILD = 0.01  # a mean that moved by less leaves the table as it is
 _PREFER = 1.02  # another size must be so much better to replace the best one: noise must not
 _PROMISING = 0.75  # a size with so much of the best rate is measured again now and then
-_EVERY = 16  # batches between two that explore
+_EVERY, _LEARN_EVERY = 16, 4  # batches between two that explore, and while sizes are hardly known
+_LEARNING = 5.0  # times as much may be spent as long as they are
+_HARDLY = 2  # so few samples tell little
 _STALE = 4096  # batches after which a size without promise is measured again
 _STEPS = 16  # sizes that are tried are multiples of this part of the largest
 
@@ -85,29 +87,41 @@ class Curve:
             self._rebuild()
 
     def explore(self, waiting: int) -> int:
-        """Return a size to measure instead of the best one, at most `waiting`; 0 when it is not time to."""
-        if self._part <= 0.0 or self._serial - self._last_try < _EVERY or not self.points:
+        """Return a size to measure instead of the best one, at most `waiting`; 0 when it is not time to.
+
+        First come sizes that are hardly known, those that seem to cost least first; then whatever was measured longest
+        ago. Who is next is waited for until it can be afforded.
+        """
+        since = self._serial - self._last_try
+        if self._part <= 0.0 or since < _LEARN_EVERY or not self.points:
             return 0
-        best_seconds = self.table[self.best]
+        self._last_try = self._serial - _LEARN_EVERY + 1  # looking is not free either
+        pace = self.table[self.best] / self.best
         allowed = self._part * self._busy - self._lost
-        choice, oldest = 0, self._serial
+        choice, rank, loss = 0, (2, inf), 0.0
         for size in self._grid:
-            if size > waiting or size == self.best:
+            if size == self.best or size > waiting:
                 continue
-            loss = self.table[size] - size * best_seconds / self.best
+            extra = self.table[size] - size * pace
             point = self.points.get(size)
-            if loss > allowed or (point is not None and self._unwanted(point, size, best_seconds)):
+            if point is None or point.count < _HARDLY:
+                place = (0, extra)
+            elif since >= _EVERY and self._wanted(point, size, pace):
+                place = (1, float(point.seen))
+            else:
                 continue
-            seen = 0 if point is None else point.seen
-            if seen < oldest:
-                choice, oldest = size, seen
+            if place < rank:
+                choice, rank, loss = size, place, extra
+        if rank[0] == 0:
+            allowed += (_LEARNING - 1.0) * self._part * self._busy
+        if not choice or loss > allowed:
+            return 0
         self._last_try = self._serial
         self.trying = choice
         return choice
 
-    def _unwanted(self, point: Point, size: int, best_seconds: float) -> bool:
-        promising = size * best_seconds >= _PROMISING * self.best * point.mean
-        return not promising and self._serial - point.seen < _STALE
+    def _wanted(self, point: Point, size: int, pace: float) -> bool:
+        return size * pace >= _PROMISING * point.mean or self._serial - point.seen >= _STALE
 
     def _learn(self, point: Point, seconds: float) -> None:
         mean = point.mean
@@ -139,7 +153,7 @@ class Curve:
         for other in self.points.values():
             if other.seen < point.odd_since:
                 other.mean *= ratio
-                other.count = min(other.count, _FIRM - 1)
+                other.count = 1
         point.mean, point.odds = point.odd, 0
 
     def _rebuild(self) -> None:
