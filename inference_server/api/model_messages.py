@@ -1,7 +1,6 @@
 """Models, their statistics and their costs as messages of candela.inference.v1."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -137,7 +136,7 @@ def _spread(spread: Spread) -> pb.Spread:
 
 def _duration(seconds: float) -> Duration:
     duration = Duration()
-    duration.FromTimedelta(timedelta(seconds=seconds))
+    duration.FromNanoseconds(round(seconds * 1e9))
     return duration
 
 
