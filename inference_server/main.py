@@ -17,6 +17,7 @@ from inference_server.api.embeddings import EmbeddingServicer
 from inference_server.api.models import ModelServicer, readiness
 from inference_server.api.ocr import OcrServicer
 from inference_server.api.plates import PlateServicer
+from inference_server.api.unimplemented import unimplemented
 from inference_server.engine import Bounds
 from inference_server.exchange import exchange_of
 from inference_server.exposition import EXPOSITION
@@ -88,6 +89,7 @@ def host_of(settings: InferenceSettings, sources: Sequence[ModelSource], mesh: M
             max_items=settings.inference_queue_items,
             max_bytes=settings.inference_queue_mib * MIB,
             timing_seconds=settings.inference_timing_ms / 1000,
+            weights=settings.weights,
         ),
         memory_bytes=settings.inference_memory_mib * MIB,
         drain_seconds=settings.drain_seconds,
@@ -101,6 +103,7 @@ def bindings_of(host: ModelHost, device: Device) -> list[Binding]:
         Binding(add_PlateServiceServicer_to_server, PlateServicer(host)),
         Binding(add_EmbeddingServiceServicer_to_server, EmbeddingServicer(host)),
         Binding(add_ModelServiceServicer_to_server, ModelServicer(host, device)),
+        *unimplemented(),
     ]
 
 

@@ -49,6 +49,12 @@ class InferenceSettings(ServerSettings):
         description="Most memory that the process may have, in MiB: a model that would need more is not loaded. "
         "No bound if 0.",
     )
+    inference_weights: str = Field(
+        "",
+        description="Shares of the models by tenant, for whoever is to have more or less than others while all want "
+        "work done: `acme=3,bolt=0.5`. Who is not named has 1. In the tenant `default` each user is on their own: "
+        "`default/<user>`.",
+    )
     inference_timing_ms: int = Field(
         250,
         ge=0,
@@ -76,6 +82,11 @@ class InferenceSettings(ServerSettings):
             return [self.runtime]
         return [replace(self.runtime, index=index) for index in range(self.inference_devices)]
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The shares of tenants that have another one than 1."""
+        return _weights(self.inference_weights)
+
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, values: Any) -> Any:
@@ -90,3 +101,23 @@ class InferenceSettings(ServerSettings):
         if unknown:
             raise ValueError(f"no such model: {', '.join(unknown)}; there are {', '.join(CATALOGUE)}")
         return value
+
+    @field_validator("inference_weights")
+    @classmethod
+    def _check_weights(cls, value: str) -> str:
+        _weights(value)
+        return value
+
+
+def _weights(value: str) -> dict[str, float]:
+    """Read `acme=3,bolt=0.5`; raises ValueError."""
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        tenant, equals, share = part.rpartition("=")
+        try:
+            weights[tenant.strip()] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals or not tenant.strip() or not 0.001 <= weights[tenant.strip()] <= 1000:
+            raise ValueError(f"{part!r} is not a tenant and its share: acme=3, with a share from 0.001 to 1000")
+    return weights

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -36,11 +36,14 @@ _TIMERS_EARLY = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What each model's queue may hold, and how long a model may be timed before it takes work, in seconds."""
+    """What each model's queue may hold, who has which share of it (1.0 for whoever is not named), and for how many
+    seconds a model may be timed before it takes work.
+    """
 
     max_items: int = 4096
     max_bytes: int = 512 * _MIB
     timing_seconds: float = 0.25
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Generic[InputT, OutputT]):
@@ -58,7 +61,7 @@ class Engine(Generic[InputT, OutputT]):
         instances = self.card.instances * len(models)
         self._timing_seconds = bounds.timing_seconds
         self._queue: BatchQueue[Slot] = BatchQueue(
-            Limits(self.card.max_batch, instances, max_items=bounds.max_items, max_bytes=bounds.max_bytes)
+            Limits(self.card.max_batch, instances, bounds.max_items, bounds.max_bytes, bounds.weights)
         )
         self.reporter = Reporter(self.card, tracer)
         self.reporter.ask_best(self._queue.costs.best)

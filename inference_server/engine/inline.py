@@ -29,6 +29,11 @@ class Inline:
         self._not_before = 0.0
         self._pause = _FIRST_PAUSE
 
+    @property
+    def shapes(self) -> int:
+        """How many shapes something is known of."""
+        return len(self._fast)
+
     def learn(self, bucket: Hashable, size: int, seconds: float) -> None:
         """Note how long a batch took, wherever it ran."""
         if not self._allowed:

@@ -34,6 +34,12 @@ def test_an_empty_list_means_no_models_and_other_empty_variables_mean_unset(monk
     assert settings.device is Device.CPU
 
 
+def test_tenants_have_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert InferenceSettings().weights == {}
+    monkeypatch.setenv("CANDELA_INFERENCE_WEIGHTS", "acme=3, default/u1=0.5,")
+    assert InferenceSettings().weights == {"acme": 3.0, "default/u1": 0.5}
+
+
 def test_models_are_named_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDELA_INFERENCE_MODELS", " ppocr-rec, ppocr-rec,,")
     assert InferenceSettings().models == ("ppocr-rec",)
@@ -45,6 +51,11 @@ def test_models_are_named_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CANDELA_INFERENCE_MODELS", "ppocr-det,yolo"),
         ("CANDELA_DEVICE", "tpu"),
         ("CANDELA_INFERENCE_QUEUE_ITEMS", "10"),
+        ("CANDELA_INFERENCE_WEIGHTS", "acme"),
+        ("CANDELA_INFERENCE_WEIGHTS", "acme=much"),
+        ("CANDELA_INFERENCE_WEIGHTS", "=3"),
+        ("CANDELA_INFERENCE_WEIGHTS", "acme=0"),
+        ("CANDELA_INFERENCE_WEIGHTS", "acme=nan"),
     ],
 )
 def test_wrong_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
