@@ -110,15 +110,15 @@ def wrong() -> TensorModel:
     return TensorModel("wrong", signature, lambda item: {"Y": item["X"].astype(np.float64)})
 
 
-def sleeper() -> TensorModel:
-    """FP32 [1] SECONDS, batched: sleeps so long."""
-    specs = [TensorSpec(name, "FP32", (1,)) for name in ("SECONDS", "SLEPT")]
+def sleeper(name: str = "sleeper") -> TensorModel:
+    """FP32 [1] SECONDS, batched: sleeps so long. Other names, other costs that the scheduler learns."""
+    specs = [TensorSpec(tensor, "FP32", (1,)) for tensor in ("SECONDS", "SLEPT")]
 
     def run(item: Arrays) -> Arrays:
         time.sleep(float(item["SECONDS"][0]))  # what the model does, and no waiting of the test
         return {"SLEPT": item["SECONDS"]}
 
-    return TensorModel("sleeper", Tensors(specs[:1], specs[1:], batched=True), run)
+    return TensorModel(name, Tensors(specs[:1], specs[1:], batched=True), run)
 
 
 class Held(TensorModel):
@@ -149,7 +149,7 @@ DATATYPES = (
 def all_models() -> Given:
     """Return a source of all of them; `double` in two versions."""
     makers: list[Callable[[], TensorModel]] = [partial(echo, one) for one in DATATYPES]
-    makers += [pair, ragged, wrong, sleeper, wordless, double, partial(double, "2", 3.0)]
+    makers += [pair, ragged, wrong, sleeper, partial(sleeper, "idler"), wordless, double, partial(double, "2", 3.0)]
     return Given({_listing(make): _factory(make) for make in makers})
 
 
