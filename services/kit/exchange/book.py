@@ -52,6 +52,11 @@ class Book:
         self._bytes = 0
         self._turn = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a link."""
+        return self._count
+
     # --- calls
 
     def begin(self, pending: Pending) -> None:
@@ -160,6 +165,7 @@ class Book:
             if begun and (not pending.may_repeat or pending.attempts >= self._options.attempts):
                 self._settle(pending, None, Unavailable(_UNREACHABLE))
             else:
+                pending.attempts -= not begun
                 pending.avoid = link.replica
                 self._wait(pending, first=True)
 

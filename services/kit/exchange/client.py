@@ -85,6 +85,11 @@ class Exchange:
         self._due_at = inf
         self._traced: tuple[Any, str] = (None, "")
 
+    @property
+    def streams(self) -> int:
+        """How many replicas a small call could be sent to now."""
+        return len(self._book.small)
+
     # --- calls
 
     async def call(

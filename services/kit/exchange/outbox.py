@@ -58,6 +58,12 @@ class Outbox:
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
             self._wake = None
+        return self.next()
+
+    def next(self) -> tuple[Any, int] | None:
+        """Return the next frame and its size, None without one."""
+        if not self._frames:
+            return None
         if len(self._frames) == 1:
             self._close_frame()
         return self._frames.popleft()

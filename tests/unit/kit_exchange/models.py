@@ -7,12 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import grpc
+
 from candela.inference.v1 import (
     embedding_service_pb2,
     embedding_service_pb2_grpc,
     exchange_service_pb2_grpc,
 )
-from kserve import grpc_service_pb2, grpc_service_pb2_grpc
+from kserve import grpc_service_pb2
 from services.kit.access import Access, Level
 from services.kit.call import Call, current_call
 from services.kit.errors import CandelaError, FieldViolation, NotFound, ResourceExhausted, Unavailable
@@ -51,7 +53,7 @@ def failure_of(text: str) -> Exception | None:
     return None
 
 
-class Models(embedding_service_pb2_grpc.EmbeddingServiceServicer, grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
+class Models(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     """Both unary methods, and what the frame handlers of a door do in their place."""
 
     def __init__(self, name: str = "m") -> None:
@@ -134,6 +136,16 @@ class Models(embedding_service_pb2_grpc.EmbeddingServiceServicer, grpc_service_p
     def bindings(self, door: Door, infer: Access = SERVICES_ONLY) -> list[Binding]:
         return [
             Binding(embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server, self),
-            Binding(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, self, access=infer),
+            Binding(_add_infer, self, access=infer),
             Binding(exchange_service_pb2_grpc.add_ExchangeServiceServicer_to_server, door),
         ]
+
+
+def _add_infer(servicer: Models, server: Any) -> None:
+    """Register the one method of KServe's service that is served here."""
+    infer = grpc.unary_unary_rpc_method_handler(
+        servicer.ModelInfer, InferRequest.FromString, InferResponse.SerializeToString
+    )
+    service, method = INFER[1:].split("/")
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: infer}),))
+    server.add_registered_method_handlers(service, {method: infer})

@@ -71,13 +71,14 @@ async def test_the_calls_of_a_frame_are_handled_together_and_answered_together()
         assert one.wire.frames == [32]
 
 
+def echo(items: Any) -> None:
+    for incoming in items:
+        incoming.reply(EmbedResponse(model=incoming.request.texts[0]))
+
+
 async def test_a_large_reply_travels_alone() -> None:
     def handlers(_: Models) -> dict[str, Any]:
-        def answer(items: Any) -> None:
-            for incoming in items:
-                incoming.reply(EmbedResponse(model=incoming.request.texts[0]))
-
-        return {"embed_texts": Frames(answer)}
+        return {"embed_texts": Frames(echo)}
 
     async with served(handlers, frame_bytes=1000) as one:
         await one.wire.send(call(1, "a"), call(2, "b" * 5000), call(3, "c"))
@@ -88,7 +89,7 @@ async def test_a_large_reply_travels_alone() -> None:
 
 async def test_an_answer_beyond_the_largest_message_fails_its_call_alone() -> None:
     def handlers(_: Models) -> dict[str, Any]:
-        return {"embed_texts": Frames(lambda items: [i.reply(EmbedResponse(model=i.request.texts[0])) for i in items])}
+        return {"embed_texts": Frames(echo)}
 
     async with served(handlers, reply_bytes=1000) as one:
         await one.wire.send(call(1, "b" * 5000), call(2, "c"))
@@ -255,7 +256,7 @@ async def test_a_request_of_a_newer_contract_is_unimplemented() -> None:
     [
         exchange_pb2.CallContext(traceparent="0" * 56),
         exchange_pb2.CallContext(request_id="x" * 129),
-        exchange_pb2.CallContext(priority=9),
+        exchange_pb2.CallContext.FromString(b"\x10\x09"),
         exchange_pb2.CallContext(actor=exchange_pb2.Actor(user="u")),
         exchange_pb2.CallContext(actor=exchange_pb2.Actor(tenant="t" * 65)),
     ],
@@ -285,7 +286,7 @@ async def test_whatever_bytes_come_the_server_lives(data: st.DataObject) -> None
     async with running_server(
         *models.bindings(Door(CONTRACT, models.frames(), DoorOptions(sampled=0.0))), service="inference"
     ) as server:
-        dial = server.channel.stream_stream(CONTRACT.path)
+        dial: Any = server.channel.stream_stream(CONTRACT.path)
         stream = dial(metadata=server.as_service("recognition"))
         for one in raw:
             try:
@@ -316,7 +317,7 @@ async def test_a_token_for_one_user_speaks_for_no_other() -> None:
             reply = await stream.ask(Call(id=1, context=context, embed_texts=embed("a")))
             assert code_of(reply) == grpc.StatusCode.PERMISSION_DENIED.value[0]
             assert (await stream.ask(call(2))).embed_texts.model == "m:a"
-            assert one.models.calls[-1].principal.user == "bob"
+            assert one.models.calls[-1].caller.user == "bob"
 
 
 async def test_a_key_that_is_taken_out_of_use_ends_its_streams() -> None:
