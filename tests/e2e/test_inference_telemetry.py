@@ -260,7 +260,7 @@ def test_what_never_ran_counts_as_cancelled_expired_or_refused(serving: Serving,
 
 def test_a_sampled_request_has_its_batch_in_its_trace(serving: Serving) -> None:
     trace_id, parent = serving.traced(_SAMPLED)
-    serving.infer("double", [[1, 2, 3, 4]] * 3, metadata=serving.metadata("recognition", parent)).result()
+    serving.infer("double", [[1, 2, 3, 4]], metadata=serving.metadata("recognition", parent)).result()
     eventually_sync(lambda: len(serving.spans_of(trace_id)) == 2, timeout=10)
     [call] = [span for span in serving.spans_of(trace_id) if span.name.endswith("/ModelInfer")]
     [batch] = [span for span in serving.spans_of(trace_id) if span.name == names.BATCH_SPAN]
@@ -268,18 +268,19 @@ def test_a_sampled_request_has_its_batch_in_its_trace(serving: Serving) -> None:
     assert [(link.trace_id, link.span_id) for link in batch.links] == [(trace_id, call.span_id)]
     assert call.start <= batch.start <= batch.end <= call.end
     assert batch.attributes[names.MODEL] == "double@2"
-    assert (batch.attributes[names.BATCH_SIZE], batch.attributes[names.TENANTS]) == ("3", "1")
+    assert (batch.attributes[names.BATCH_SIZE], batch.attributes[names.TENANTS]) == ("1", "1")
     assert int(batch.attributes[names.BEST_SIZE]) >= 1
 
 
-def test_requests_that_share_a_batch_are_all_linked(serving: Serving) -> None:
+def test_requests_that_share_a_batch_are_all_linked(serving: Serving, sleeper: Fresh) -> None:
+    # Loaded anew: of a model that nobody knows anything about a batch takes all that waits.
     holding = serving.infer("sleeper", [[2.0]])
     eventually_sync(lambda: serving.in_flight() == 1)
     traced = [serving.traced(flags) for flags in (_SAMPLED, _UNSAMPLED, _SAMPLED)]
     calls = [
         serving.infer("sleeper", [[0.0]], metadata=serving.metadata("recognition", parent)) for _, parent in traced
     ]
-    eventually_sync(lambda: serving.statistics("sleeper").waiting_items == 3)
+    eventually_sync(lambda: sleeper.statistics().waiting_items == 3)
     for call in (holding, *calls):
         call.result()
     first, unsampled, second = (trace_id for trace_id, _ in traced)
