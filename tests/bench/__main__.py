@@ -35,13 +35,22 @@ _BENCHES = {
     "recovery": "tests.bench.recovery",
     "replicas": "tests.bench.replicas",
     "pipeline": "tests.bench.pipeline_cost",
+    "exchange": "tests.bench.exchange_cost",
     "writes": "tests.bench.writes",
     "client": "tests.bench.client_start",
     "settings": "tests.bench.settings",
+    "inference-a": "tests.bench.inference.workload_a",
+    "inference-b": "tests.bench.inference.workload_b",
+    "inference-c": "tests.bench.inference.workload_c",
+    "inference-d": "tests.bench.inference.workload_d",
+    "inference-d4": "tests.bench.inference.workload_d4",
+    "inference-shapes": "tests.bench.inference.shapes",
+    "inference-fairness": "tests.bench.inference.fairness",
+    "inference-reload": "tests.bench.inference.reload",
 }
 # Installs a virtual environment: too slow for every run.
 _ONLY_WHEN_NAMED = frozenset({"start-first"})
-_LIMIT_SECONDS = 600.0
+_LIMIT_SECONDS = 1200.0
 
 
 def main(arguments: Sequence[str]) -> int:
