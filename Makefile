@@ -16,10 +16,12 @@ export BUF_CACHE_DIR := $(CURDIR)/build/buf-cache
 SUITES := $(wildcard tests/conformance tests/e2e tests/gateway tests/unit tests/contract)
 # The suites mostly wait for processes and disks. WORKERS=0 runs them one after the other, in one process.
 WORKERS ?= 3
+# One short run of each server in the benches of the inference server, to see that they work: make bench QUICK=1
+QUICK ?=
 # More options for pytest: make test ARGS="-k plates"
 ARGS ?=
 
-.PHONY: help run client-ts test test-long lint format generate bench top models token trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
+.PHONY: help run client-ts test test-long lint format generate bench bench-env top models token trace admin restart backup restore reset doctor lock release clean torch venv-run venv-dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -104,8 +106,13 @@ test-long: venv-dev generate ## the suites that take long: soak, chaos, large in
 	@$(PYTHON_IN_VENV) -m scripts.tritonclient --if-possible
 	@$(PYTHON_IN_VENV) -m pytest tests -m long $(ARGS)
 
-bench: venv-dev generate ## measure what is promised (about 6 minutes), or some of it: make bench ONLY=memory,start
-	@$(PYTHON_IN_VENV) -m tests.bench $(if $(ONLY),"$(ONLY)")
+bench: venv-dev generate ## measure what is promised (about 50 minutes), or some of it: make bench ONLY=memory,start
+	@$(if $(findstring inference,$(or $(ONLY),inference)),$(MAKE) bench-env)
+	@$(if $(QUICK),CANDELA_BENCH_QUICK=1) $(PYTHON_IN_VENV) -m tests.bench $(if $(ONLY),"$(ONLY)")
+
+bench-env: venv-dev ## install the servers that the inference server is compared with, each in an environment of its own
+	@scripts/debian.sh bench
+	@scripts/bench_env.sh
 
 torch: venv-run ## install PyTorch's CPU build, for models that need it; with a GPU install your own
 	@scripts/torch.sh

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Gets the programs of requirements/debian.txt that tests use: `scripts/debian.sh test|long`. Does nothing for those that
+# Gets the programs of requirements/debian.txt that tests use: `scripts/debian.sh test|long|bench`. Does nothing for those that
 # are there. What cannot be had is named in one line, and its tests are then reported as not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-purpose=${1:?usage: scripts/debian.sh test|long}
+purpose=${1:?usage: scripts/debian.sh test|long|bench}
 home=build/debian
 log=build/debian.log
 missing=()

@@ -24,6 +24,7 @@ lock() {
 lock run "$@"
 lock dev "$@"
 lock tritonclient "$@"
+for peer in litserve mosec bentoml triton; do lock "bench-$peer" "$@"; done
 lock torch "$@" || printf 'requirements/torch.txt stays as it is: see the lines above.\n' >&2
 
 # Pure wheels: one file each for every machine. They are opened for the files in them, so nothing they ask for is resolved.
@@ -36,3 +37,9 @@ while read -r pin _; do
     printf '%s \\\n    --hash=sha256:%s\n' "$pin" "$(sha256sum "$wheels/$file" | cut -d' ' -f1)" |
         tee -a requirements/run.txt >>requirements/dev.txt
 done < <(grep -v '^#' requirements/weights.in)
+
+# BentoML itself: resolving it would ask for a certifi that an index may not have; see requirements/bench-bentoml.in.
+"$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheels" \
+    bentoml==1.4.40
+printf 'bentoml==1.4.40 \\\n    --hash=sha256:%s\n' \
+    "$(sha256sum "$wheels/bentoml-1.4.40-py3-none-any.whl" | cut -d' ' -f1)" >>requirements/bench-bentoml.txt
