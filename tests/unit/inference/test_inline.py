@@ -1,4 +1,4 @@
-"""When a batch may run on the loop: after enough short runs, never after a long one, not for a while after a mistake."""
+"""When a batch may run on the loop: after enough short runs, never after a long one, not soon after a mistake."""
 
 import threading
 from collections.abc import Hashable, Sequence
