@@ -1,5 +1,6 @@
 """What a real inference server tells of known traffic: metrics, statistics and traces, and that they agree."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from kserve import grpc_service_pb2 as oip
 from kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from supervisor.traces.store import SpanRecord, TraceStore
 from tests.gateway.envoy import free_ports
-from tests.support.child_process import start, stop
+from tests.support.child_process import stop
 from tests.support.eventually import eventually_sync
 from tests.support.grpc_server import MeshKeys
 
@@ -122,10 +123,19 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             "CANDELA_OTLP_ENDPOINT": f"127.0.0.1:{otlp}",
             "CANDELA_INFERENCE_MODELS": "",
             "PYTHONPATH": f"{_ROOT}:{_ROOT / 'clients/python/src'}",
+            "PYTHONUTF8": "1",
         }
-        command = ["/usr/bin/env", *(f"{name}={value}" for name, value in settings.items())]
-        command += [sys.executable, "-m", "tests.support.tensor_models"]
-        process = start(command, folder=folder, log=folder / "log", identity={}, parent_gone=signal.SIGTERM)
+        # Without a preexec_fn nothing of gRPC, which has threads here already, runs between fork and exec.
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.tensor_models"],
+                cwd=_ROOT,
+                env={"PATH": os.environ["PATH"], **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                 running = Serving(process, channel, f"http://127.0.0.1:{page}/metrics", keys, spans)
