@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import status_pb2
+from opentelemetry.trace import NoOpTracer
 
 from candela.inference.v1 import (
     model_service_pb2,
@@ -23,6 +24,12 @@ from candela.inference.v1 import (
     ocr_service_pb2,
     ocr_service_pb2_grpc,
 )
+from inference_server.exchange import CONTRACT
+from services.kit.errors import CandelaError
+from services.kit.exchange.addresses import Addresses
+from services.kit.exchange.client import open_exchange
+from services.kit.exchange.options import ClientOptions
+from services.kit.grpc_status import code_of
 from tests.gateway.envoy import free_ports
 from tests.support.child_process import exited_within, start, stop
 from tests.support.double_server import NAME
@@ -97,24 +104,57 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield server
 
 
+Call = Callable[[ocr_service_pb2.DetectTextRequest], Awaitable[ocr_service_pb2.DetectTextResponse]]
+Door = Callable[[Server], AbstractAsyncContextManager[Call]]
+
+
 @asynccontextmanager
-async def calling(server: Server) -> AsyncIterator[Load]:
+async def unary(server: Server) -> AsyncIterator[Call]:
+    """Call the unary method."""
+    token = server.token
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = ocr_service_pb2_grpc.OcrServiceStub(channel)
+
+        async def call(request: ocr_service_pb2.DetectTextRequest) -> ocr_service_pb2.DetectTextResponse:
+            response: ocr_service_pb2.DetectTextResponse = await stub.DetectText(request, timeout=20.0, metadata=token)
+            return response
+
+        yield call
+
+
+@asynccontextmanager
+async def exchange(server: Server) -> AsyncIterator[Call]:
+    """Call over the coalescing stream, which sends again what a server that ends no longer took."""
+    identity = server.keys.identity("recognition")
+    async with open_exchange(
+        "inference", CONTRACT, Addresses([server.address]), identity, NoOpTracer(), options=ClientOptions()
+    ) as client:
+
+        async def call(request: ocr_service_pb2.DetectTextRequest) -> ocr_service_pb2.DetectTextResponse:
+            response: ocr_service_pb2.DetectTextResponse = await client.call("detect_text", request, timeout=20.0)
+            return response
+
+        yield call
+
+
+@asynccontextmanager
+async def calling(server: Server, door: Door) -> AsyncIterator[Load]:
     """Call from many callers at once for the block; each ends when it is refused by a server that ends."""
     load, leaving = Load(), asyncio.Event()
-    async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
-        stub = ocr_service_pb2_grpc.OcrServiceStub(channel)
-        token = server.token
-        request = ocr_service_pb2.DetectTextRequest(
-            images=[ocr_pb2.PixelImage(width=4, height=2, format=ocr_pb2.PIXEL_FORMAT_RGB8, data=bytes(24))]
-        )
+    request = ocr_service_pb2.DetectTextRequest(
+        images=[ocr_pb2.PixelImage(width=4, height=2, format=ocr_pb2.PIXEL_FORMAT_RGB8, data=bytes(24))]
+    )
+    async with door(server) as call:
 
         async def caller() -> None:
             while not leaving.is_set():
                 try:
-                    response = await stub.DetectText(request, timeout=20.0, metadata=token)
+                    response = await call(request)
                 except grpc.aio.AioRpcError as error:
                     load.refused.append(error.code())
+                    return
+                except CandelaError as error:
+                    load.refused.append(code_of(error))
                     return
                 _note(load, response)
 
@@ -138,8 +178,9 @@ def _text(status: status_pb2.Status) -> str:
     return f"{status.code}: {status.message}"
 
 
-async def test_no_request_fails_while_the_model_is_replaced(server: Server) -> None:
-    async with calling(server) as load, grpc.aio.insecure_channel(server.address) as channel:
+@pytest.mark.parametrize("door", [unary, exchange])
+async def test_no_request_fails_while_the_model_is_replaced(server: Server, door: Door) -> None:
+    async with calling(server, door) as load, grpc.aio.insecure_channel(server.address) as channel:
         models = model_service_pb2_grpc.ModelServiceStub(channel)
         for _ in range(_RELOADS):
             before = load.answered
@@ -151,20 +192,40 @@ async def test_no_request_fails_while_the_model_is_replaced(server: Server) -> N
 
 async def test_every_accepted_request_is_answered_when_the_server_is_told_to_end(server: Server) -> None:
     """A call that no longer reaches a handler ends with UNAVAILABLE, or with CANCELLED when gRPC held it already."""
-    async with calling(server) as load:
-        await eventually(_more_than(load, 10 * _CALLERS), timeout=20.0)
-        server.process.send_signal(signal.SIGTERM)
-        await eventually(lambda: len(load.refused) == _CALLERS, timeout=30.0)
+    async with calling(server, unary) as load:
+        await ended(server, load)
     assert load.failed == []
     assert set(load.refused) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert accesses(server) == ["OK"] * load.answered, "what was accepted, and nothing else, was answered"
+
+
+async def test_over_exchange_a_server_that_ends_answers_what_it_took(server: Server) -> None:
+    """The rest waits for another replica, and there is none."""
+    async with calling(server, exchange) as load:
+        await ended(server, load)
+    assert load.failed == []
+    assert set(load.refused) == {grpc.StatusCode.UNAVAILABLE}
+    assert accesses(server) == [], "only failures are logged"
+
+
+async def ended(server: Server, load: Load) -> None:
+    """Tell a server under load to end, and wait until it has, and until every caller was told."""
+    await eventually(_more_than(load, 10 * _CALLERS), timeout=20.0)
+    server.process.send_signal(signal.SIGTERM)
+    await eventually(lambda: len(load.refused) == _CALLERS, timeout=30.0)
     assert exited_within(server.process, 20.0)
     assert server.process.returncode == 0
-    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
-    accepted = [
-        line["code"] for line in lines if line["logger"] == "candela.access" and "DetectText" in line["message"]
-    ]
-    assert accepted == ["OK"] * load.answered, "what was accepted, and nothing else, was answered"
-    assert not [line for line in lines if line["level"] in ("ERROR", "CRITICAL")]
+    assert not [line for line in lines(server) if line["level"] in ("ERROR", "CRITICAL")]
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+
+
+def accesses(server: Server) -> list[str]:
+    """Return the codes of all logged detections."""
+    logged = [line for line in lines(server) if line["logger"] == "candela.access"]
+    return [line["code"] for line in logged if "DetectText" in line["message"]]
 
 
 def _more_than(load: Load, answered: int) -> Callable[[], bool | Awaitable[bool]]:
