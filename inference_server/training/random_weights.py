@@ -40,7 +40,7 @@ def write_drawn(root: Path, architecture: str, options: Mapping[str, Any] | None
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes a network with random weights, for measuring servers.")
     parser.add_argument("out", type=Path, help="the repository's folder")
-    parser.add_argument("architecture", help="the network: small-conv, yolo11-detector")
+    parser.add_argument("architecture", help="the network: small-conv, yolo11-detector, crnn-reader")
     parser.add_argument("options", nargs="*", help="options of the network, such as width=2 or size=n")
     arguments = parser.parse_args()
     pairs = (option.partition("=") for option in arguments.options)

@@ -80,10 +80,14 @@ class Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """Pictures (N, 3, side, side), 0 to 1, to the 300 surest boxes of each: corners in pixels, scores, classes."""
+    """Pictures (N, 3, side, side), 0 to 1, to the 300 surest boxes of each: corners in pixels, scores, classes.
 
-    def __init__(self, size: Size, classes: int) -> None:
+    With `dense` it gives every place's box, and its score for each class, in the order of the places.
+    """
+
+    def __init__(self, size: Size, classes: int, *, dense: bool) -> None:
         super().__init__()
+        self.dense = dense
         two, width = size.count(2), size.width
         c64, c128, c256, c512, c1024 = (width(channels) for channels in (64, 128, 256, 512, 1024))
         self.fine = nn.Sequential(
@@ -112,8 +116,11 @@ class Detector(nn.Module):
             Head(before, stride, inner, classes) for before, stride in zip((c256, c512, c1024), STRIDES, strict=True)
         )
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return _surest([head(scale) for head, scale in zip(self.heads, self._scales(pictures), strict=True)])
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = [head(scale) for head, scale in zip(self.heads, self._scales(pictures), strict=True)]
+        scores = torch.cat([scores for scores, _ in found], 1).sigmoid()
+        boxes = torch.cat([boxes for _, boxes in found], 1)
+        return (boxes, scores) if self.dense else _surest(boxes, scores)
 
     def _scales(self, pictures: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the features of each scale, after what the others know went up and down."""
@@ -127,10 +134,9 @@ class Detector(nn.Module):
         return fine, middle, coarse
 
 
-def _surest(found: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the boxes with the highest scores of all scales; places are few in small pictures, and zeros fill up."""
-    scores, classes = torch.cat([scores for scores, _ in found], 1).sigmoid().max(2)
-    boxes = torch.cat([boxes for _, boxes in found], 1)
+def _surest(boxes: torch.Tensor, of_classes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the boxes with the highest scores; places are few in small pictures, and zeros fill up."""
+    scores, classes = of_classes.max(2)
     count = min(DETECTIONS, scores.shape[1])
     best, places = scores.topk(count, 1)
     surest = boxes.gather(1, places.unsqueeze(2).expand(-1, -1, 4)), best, classes.gather(1, places)
@@ -142,23 +148,31 @@ def _surest(found: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.T
 
 
 def architecture(options: Mapping[str, Any]) -> Architecture:
-    """Return the detector; options are `size` (n, s, m, l, x), `side` (pixels, a multiple of 32) and `classes`."""
-    size, side, classes = options.get("size", "m"), options.get("side", 640), options.get("classes", 80)
-    if options.keys() - {"size", "side", "classes"} or not isinstance(size, str) or size not in SIZES:
-        raise ValueError(f"its options are size (one of {', '.join(SIZES)}), side and classes")
+    """Return the detector; options are `size` (n, s, m, l, x), `side` (a multiple of 32 pixels), `classes`, `dense`."""
+    given = {"size": "m", "side": 640, "classes": 80, "dense": False, **options}
+    size, side, classes, dense = given["size"], given["side"], given["classes"], given["dense"]
+    if len(given) != 4 or not isinstance(size, str) or size not in SIZES or not isinstance(dense, bool):
+        raise ValueError(f"its options are size (one of {', '.join(SIZES)}), side, classes and dense (true or false)")
     if type(side) is not int or not 32 <= side <= _MAX_SIDE or side % STRIDES[-1]:
         raise ValueError(f"side must be a multiple of {STRIDES[-1]} up to {_MAX_SIDE}")
     if type(classes) is not int or not 1 <= classes <= _MAX_CLASSES:
         raise ValueError(f"classes must be 1 to {_MAX_CLASSES}")
     return Architecture(
         inputs=[TensorSpec("pictures", "FP32", (3, side, side))],
-        outputs=[
-            TensorSpec("boxes", "FP32", (DETECTIONS, 4)),
-            TensorSpec("scores", "FP32", (DETECTIONS,)),
-            TensorSpec("classes", "INT64", (DETECTIONS,)),
-        ],
-        build=partial(Detector, SIZES[size], classes),
+        outputs=_outputs(side, classes, dense=dense),
+        build=partial(Detector, SIZES[size], classes, dense=dense),
         max_batch=(16, 64),
         channels_last=True,
         prepare=folded,
     )
+
+
+def _outputs(side: int, classes: int, *, dense: bool) -> list[TensorSpec]:
+    if dense:
+        places = sum((side // stride) ** 2 for stride in STRIDES)
+        return [TensorSpec("boxes", "FP32", (places, 4)), TensorSpec("scores", "FP32", (places, classes))]
+    return [
+        TensorSpec("boxes", "FP32", (DETECTIONS, 4)),
+        TensorSpec("scores", "FP32", (DETECTIONS,)),
+        TensorSpec("classes", "INT64", (DETECTIONS,)),
+    ]

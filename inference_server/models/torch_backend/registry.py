@@ -12,7 +12,7 @@ from inference_server.models.weights import WeightsError
 
 _PACKAGE = "inference_server.models.torch_backend"
 # Name → module; each has `architecture(options)`, which raises ValueError for options that it does not know.
-_ARCHITECTURES = {"small-conv": "small_conv", "yolo11-detector": "detector"}
+_ARCHITECTURES = {"small-conv": "small_conv", "yolo11-detector": "detector", "crnn-reader": "line_reader"}
 
 
 def create(identity: tuple[str, str], manifest: Manifest, read: Callable[[], bytes], runtime: Runtime) -> ModuleModel:

@@ -222,6 +222,8 @@ def test_a_seed_gives_one_file(tmp_path: Path) -> None:
         ({"architecture": "yolo11-detector", "options": {"size": ["n"]}}, "size"),
         ({"architecture": "yolo11-detector", "options": {"side": 100}}, "multiple of 32"),
         ({"architecture": "yolo11-detector", "options": {"classes": 0}}, "classes"),
+        ({"architecture": "crnn-reader", "options": {"width": 30}}, "multiple of 4"),
+        ({"architecture": "crnn-reader", "options": {"classes": 1}}, "classes"),
         ({"architecture": "small-conv", "platform": "onnxruntime_onnx"}, "pytorch"),
         ({"architecture": "small-conv", "max_batch": 0}, "max_batch 0"),
     ],
@@ -276,8 +278,20 @@ def test_the_detector_gives_boxes_in_order_of_their_scores(tmp_path: Path, runti
     left, top, right, bottom = results[0]["boxes"][:places].T
     assert (left < right).all()
     assert (top < bottom).all()
-    alone = model.run([samples[1]])[0]
-    np.testing.assert_allclose(alone["scores"], results[1]["scores"], rtol=1e-2, atol=1e-3)
+
+
+def test_a_dense_detector_gives_every_place_in_any_company(tmp_path: Path, runtime: Runtime) -> None:
+    from inference_server.training.random_weights import write_drawn  # noqa: PLC0415 - torch may not be here
+
+    write_drawn(tmp_path, "yolo11-detector", {**TINY_DETECTOR, "dense": True})
+    model = created(tmp_path, "yolo11-detector", runtime)
+    model.load()
+    samples = model.samples()
+    for sample, together in zip(samples, model.run(samples), strict=True):
+        alone = model.run([sample])[0]
+        for spec in model.signature.outputs:
+            assert together[spec.name].shape == spec.shape
+            np.testing.assert_allclose(together[spec.name], alone[spec.name], rtol=1e-2, atol=1e-2)
 
 
 def test_folding_normalisations_changes_no_answer() -> None:
@@ -297,6 +311,24 @@ def test_folding_normalisations_changes_no_answer() -> None:
         after = folded(module)(pictures)
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in module.modules())
     torch.testing.assert_close(before[1], after[1], rtol=1e-3, atol=1e-4)
+
+
+# --- the reader
+
+
+def test_the_reader_gives_probabilities_for_each_column(tmp_path: Path, runtime: Runtime) -> None:
+    from inference_server.training.random_weights import write_drawn  # noqa: PLC0415 - torch may not be here
+
+    write_drawn(tmp_path, "crnn-reader", {"width": 64, "classes": 11})
+    model = created(tmp_path, "crnn-reader", runtime)
+    model.load()
+    samples = model.samples()
+    together = [result["scores"] for result in model.run(samples)]
+    for sample, scores in zip(samples, together, strict=True):
+        assert scores.shape == model.signature.outputs[0].shape == (15, 11)
+        np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-4)
+        np.testing.assert_allclose(model.run([sample])[0]["scores"], scores, rtol=1e-2, atol=1e-3)
+    assert not np.allclose(together[0], together[1])
 
 
 # --- what a server without such models pays
