@@ -28,7 +28,7 @@ from supervisor.top_view import waiting
 
 _SECONDS = 10.0
 _LOADING_SECONDS = 300.0  # weights are read and models are warmed up, or each is measured for two seconds
-_PLAIN_WIDTH = 140
+_PLAIN_WIDTH = 180
 _CALLER, _CALLEE = "supervisor", "inference"
 
 

@@ -85,7 +85,9 @@ def costs(had: pb.ModelStatistics, width: int, most: int) -> RenderableType:
                 ]
             )  # fmt: skip
         if shape.best and shape.best not in {size.size for size in shape.sizes}:
-            rows.append([Text(""), Text(""), Text(str(shape.best)), *[Text(_NOTHING)] * 3, Text("● best", "green")])
+            rows.append(
+                [Text(""), Text(""), Text(str(shape.best)), *[Text(_NOTHING)] * 3, Text("○ until measured", "dim")]
+            )
     if not rows:
         return Text("nothing was measured yet", "dim")
     grid = table(f"what batches of {had.model} cost", _COST_COLUMNS, rows, width)

@@ -120,8 +120,8 @@ def _process_row(one: ProcessFigures) -> list[Text]:
 
 _MODEL_COLUMNS = (
     Column("model", text=True), Column("waiting", 1), Column("items/s", 2), Column("batch", 3), Column("best", 3),
-    Column("queue p50", 7), Column("queue p95", 3), Column("p99", 8), Column("compute p50", 5),
-    Column("compute p95", 4), Column("p99", 8), Column("failed/s", 6), Column("refused/s", 6),
+    Column("queue p50", 7), Column("queue p95", 3), Column("p99", 8), Column("compute p50", 4),
+    Column("compute p95", 6), Column("p99", 8), Column("failed/s", 5), Column("refused/s", 4),
 )  # fmt: skip
 
 

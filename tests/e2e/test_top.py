@@ -1,5 +1,6 @@
 """`make top` on a running mesh: plain without a terminal, live in one, and quiet when a person leaves."""
 
+import json
 import os
 import pty
 import select
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.edge import Edge
 from tests.support.mesh import Mesh
+from tests.support.supervisor_command import supervise
 
 _ROOT = Path(__file__).parents[2]
 _SECONDS = 30.0
@@ -39,6 +41,21 @@ def test_without_a_terminal_it_prints_once_and_ends(mesh: Mesh) -> None:
     assert "\x1b" not in done.stdout
     for shown in ("ready", "user", "recognition", "inference", "envoy", "redis", "ppocr-rec", "POST", "/v1/users"):
         assert shown in done.stdout
+
+
+def test_the_models_are_printed_with_what_their_batches_cost(mesh: Mesh) -> None:
+    done = supervise(mesh.data, "models")
+    assert (done.returncode, done.stderr) == (0, "")
+    [row] = [line for line in done.stdout.splitlines() if "ppocr-rec@" in line and "recognize-text" in line]
+    assert "● ready" in row
+    assert "what batches of ppocr-rec@" in done.stdout
+    one = supervise(mesh.data, "models", "ppocr-rec")
+    assert "gives" in one.stdout
+    assert "ppocr-det" not in one.stdout
+    told = json.loads(supervise(mesh.data, "models", "--json").stdout)["inference"]
+    assert {model["state"] for model in told["models"]} == {"MODEL_STATE_READY"}
+    assert {f"{model['name']}@{model['version']}" for model in told["models"]} == set(told["statistics"])
+    assert supervise(mesh.data, "models", "--unload", "nonsense").returncode == 1
 
 
 def test_it_says_when_no_mesh_runs(tmp_path: Path) -> None:

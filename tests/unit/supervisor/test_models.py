@@ -112,7 +112,7 @@ def test_many_shapes_are_cut_short_in_the_overview_and_whole_in_the_details() ->
 def test_a_best_size_that_was_not_measured_has_a_line_without_figures() -> None:
     had = statistics()
     had.costs[0].best = 32
-    best = next(line for line in shown(costs(had, 160, 3)).splitlines() if "● best" in line)
+    best = next(line for line in shown(costs(had, 160, 3)).splitlines() if "until measured" in line)
     assert " 32 " in best
     assert "–" in best
 
