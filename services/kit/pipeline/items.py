@@ -7,14 +7,12 @@ than the item. Measured: 3 to 5 µs of CPU for an item that is admitted and not 
 
 import time
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from buf.validate import validate_pb2
 from services.kit import access
 from services.kit.call import Principal
 from services.kit.pipeline.core import Pipeline
@@ -22,7 +20,7 @@ from services.kit.pipeline.deadline import Limits, time_allowed
 from services.kit.pipeline.methods import MethodInfo
 from services.kit.pipeline.requests import IDEMPOTENCY_KEY, request_id_of
 from services.kit.pipeline.telemetry import in_flight_of, log_line, requests_of
-from services.kit.validation import validate
+from services.kit.validation import has_rules, validate
 
 _NO_HEADERS: dict[str, str] = {}
 
@@ -56,27 +54,6 @@ class ItemMethod:
         if not self._takes_request_id:
             return ""
         return request_id_of(self.info, request, {IDEMPOTENCY_KEY: from_context} if from_context else _NO_HEADERS)
-
-
-@cache
-def has_rules(message: Descriptor) -> bool:
-    """Say whether a message type, or any type inside it, has rules of protovalidate."""
-    return _has_rules(message, set())
-
-
-def _has_rules(message: Descriptor, seen: set[str]) -> bool:
-    if message.full_name in seen:
-        return False
-    seen.add(message.full_name)
-    if message.GetOptions().HasExtension(validate_pb2.message):
-        return True
-    if any(oneof.GetOptions().HasExtension(validate_pb2.oneof) for oneof in message.oneofs):
-        return True
-    return any(
-        field.GetOptions().HasExtension(validate_pb2.field)
-        or (field.message_type is not None and _has_rules(field.message_type, seen))
-        for field in message.fields
-    )
 
 
 class StreamObservation:

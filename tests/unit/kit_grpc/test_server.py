@@ -53,6 +53,20 @@ async def test_a_message_above_the_limit_is_refused_and_the_server_lives() -> No
         assert (await invoke(stub, "Open", "x")).code is grpc.StatusCode.OK
 
 
+async def test_a_call_waits_for_no_other_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+    wait = asyncio.wait
+
+    async def counting(awaitables: Any, **options: Any) -> Any:
+        waited.append(len(awaitables))
+        return await wait(awaitables, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counting)  # grpc.aio's own loop looks it up at every call
+    async with running_server(binding(Echo())) as server:
+        assert (await invoke(pb_grpc.EchoServiceStub(server.channel), "Open", "x")).code is grpc.StatusCode.OK
+        assert set(waited) == {1}  # and not one for each registered method
+
+
 async def test_health_tells_of_every_service_and_of_the_drain() -> None:
     servicer = Echo()
     async with running_server(binding(servicer)) as server:
