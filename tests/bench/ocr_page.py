@@ -21,7 +21,8 @@ from rapidocr import RapidOCR
 
 from candela.inference.v1 import ocr_service_pb2, ocr_service_pb2_grpc
 from inference_server.api.ocr import OcrServicer
-from inference_server.host import ModelHost, create_models
+from inference_server.host import ModelHost
+from inference_server.models.source import BuiltIn
 from inference_server.settings import InferenceSettings
 from services.kit.clock import SystemClock
 from services.kit.server import Binding
@@ -69,8 +70,8 @@ class _Calls:
 async def reader() -> AsyncIterator[OcrPageReader]:
     """A page reader over a running inference server with its default settings."""
     settings = InferenceSettings(listen="127.0.0.1:0", metrics_port=0)
-    host = ModelHost(create_models(settings.models, settings.runtime), SystemClock(), NoOpTracer())
-    await host.start()
+    host = ModelHost([BuiltIn()], SystemClock(), NoOpTracer(), runtimes=settings.runtimes)
+    await host.start(["ppocr-det", "ppocr-rec"])
     binding = Binding(ocr_service_pb2_grpc.add_OcrServiceServicer_to_server, OcrServicer(host))
     async with running_server(binding, service="inference", settings=settings) as server:
         yield OcrPageReader(_Calls(server))
