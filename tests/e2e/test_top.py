@@ -15,7 +15,6 @@ import pytest
 
 from tests.support.edge import Edge
 from tests.support.mesh import Mesh
-from tests.support.supervisor_command import supervise
 
 _ROOT = Path(__file__).parents[2]
 _SECONDS = 30.0
@@ -43,19 +42,25 @@ def test_without_a_terminal_it_prints_once_and_ends(mesh: Mesh) -> None:
         assert shown in done.stdout
 
 
+def models(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "supervisor", "models", *arguments]
+    env = environment(data, PYTHONPATH=f"{_ROOT}:{_ROOT / 'clients/python/src'}")
+    return subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False, timeout=_SECONDS)
+
+
 def test_the_models_are_printed_with_what_their_batches_cost(mesh: Mesh) -> None:
-    done = supervise(mesh.data, "models")
+    done = models(mesh.data.root)
     assert (done.returncode, done.stderr) == (0, "")
     [row] = [line for line in done.stdout.splitlines() if "ppocr-rec@" in line and "recognize-text" in line]
     assert "● ready" in row
     assert "what batches of ppocr-rec@" in done.stdout
-    one = supervise(mesh.data, "models", "ppocr-rec")
+    one = models(mesh.data.root, "ppocr-rec")
     assert "gives" in one.stdout
     assert "ppocr-det" not in one.stdout
-    told = json.loads(supervise(mesh.data, "models", "--json").stdout)["inference"]
+    told = json.loads(models(mesh.data.root, "--json").stdout)["inference"]
     assert {model["state"] for model in told["models"]} == {"MODEL_STATE_READY"}
     assert {f"{model['name']}@{model['version']}" for model in told["models"]} == set(told["statistics"])
-    assert supervise(mesh.data, "models", "--unload", "nonsense").returncode == 1
+    assert models(mesh.data.root, "--unload", "nonsense").returncode == 1
 
 
 def test_it_says_when_no_mesh_runs(tmp_path: Path) -> None:
