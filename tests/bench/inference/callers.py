@@ -4,7 +4,7 @@ import asyncio
 import http
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -107,12 +107,13 @@ class HttpCaller:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._request = "\r\n".join([*lines, "", ""]).encode() + body
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def __call__(self, deadline: float, priority: int = 2, tenant: str = "") -> Outcome:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         try:
             async with asyncio.timeout(deadline or None):
-                connection = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+                connection = self._idle.pop() if self._idle else await self._connect()
                 status = await self._ask(*connection)
         except TimeoutError:
             outcome: Outcome = "late"
@@ -127,10 +128,18 @@ class HttpCaller:
             connection[1].close()
         return outcome
 
-    def close(self) -> None:
-        """Close what is idle."""
+    async def close(self) -> None:
+        """Close every connection that is left and wait until all are gone."""
         for _, writer in self._idle:
             writer.close()
+        for writer in list(self._open):
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        connection = await asyncio.open_connection(self._host, self._port)
+        self._open.add(connection[1])
+        return connection
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         writer.write(self._request)
@@ -148,6 +157,3 @@ def parse_head(head: bytes) -> tuple[int, int]:
         if name.lower() == b"content-length":
             return status, int(value)
     raise ValueError("a response without content-length")
-
-
-Open = Callable[[], AbstractAsyncContextManager[Caller]]

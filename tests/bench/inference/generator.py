@@ -93,7 +93,7 @@ async def _caller(order: Order, flow: Flow, stack: AsyncExitStack, shared: dict[
     message = bytes.fromhex(flow.message)
     if order.protocol == "http":
         caller = HttpCaller(order.address, order.path, message, order.headers)
-        stack.callback(caller.close)
+        stack.push_async_callback(caller.close)
         return caller
     if order.protocol == "grpc":
         if "channel" not in shared:

@@ -73,14 +73,16 @@ async def test_an_http_caller_tells_answers_refusals_and_late_ones() -> None:
     async with server:
         caller = HttpCaller(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", "/p", b"body", {"x": "y"})
         outcomes = [await caller(5.0), await caller(5.0), await caller(0.05)]
-        caller.close()
+        await caller.close()
     assert outcomes == ["ok", "refused", "late"]
     assert asked[0].startswith(b"POST /p HTTP/1.1\r\n")
     assert asked[0].endswith(b"body")
 
 
 def test_orders_and_answers_survive_their_files() -> None:
-    order = Order("exchange", "a:1", [Flow("00ff", phases=[[1.0, 2.0]], seed=3, tenant="t")], deadline=0.4, sample_at=[0.5])
+    order = Order(
+        "exchange", "a:1", [Flow("00ff", phases=[[1.0, 2.0]], seed=3, tenant="t")], deadline=0.4, sample_at=[0.5]
+    )
     assert Order.from_json(order.to_json()) == order
     answer = Answer([[Fate(0.5, 0.1, "ok"), Fate(0.7, 0.2, "refused")]], 2.0, 0.1, [1, 2])
     assert Answer.from_json(answer.to_json()) == answer
