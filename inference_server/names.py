@@ -16,7 +16,8 @@ TENANTS: Final = "candela.inference.tenants"  # how many tenants had items in th
 INSTANCE: Final = "candela.inference.instance"
 BEST_SIZE: Final = "candela.inference.best_size"  # what the cost model held for the best size of this shape
 
-# How items end. The first two come out of batches, the others never ran.
+# How items end. The first two come out of batches, the others never ran: their deadline passed or could no longer be
+# met, they made way for work of a higher priority, their caller went away or the server stopped.
 DONE: Final = "done"
 FAILED: Final = "failed"
 EXPIRED: Final = "expired"
