@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ class Driver:
     """The process with the stock client."""
 
     def __init__(self, python: Path) -> None:
+        self.python = python
         self._process = subprocess.Popen(
             [python, "-W", "ignore", "-m", "tests.support.tritonclient_driver"],
             stdin=subprocess.PIPE,
@@ -141,3 +143,16 @@ def test_the_stock_client(client: Driver, server: Server, token: str, scenario: 
 
 def test_the_stock_client_uses_the_models_of_the_mesh(client: Driver, mesh: Mesh) -> None:
     client.run("built_in_models", f"127.0.0.1:{mesh.ports.service('inference')}", service_token(mesh.data.root))
+
+
+def test_the_example_of_the_docs_does_what_it_says(client: Driver, mesh: Mesh) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (_REPOSITORY / "docs/oip.md").read_text(), re.DOTALL)
+    command = f"[{sys.executable!r}, '-m', 'supervisor', 'token']"
+    for words, here in (('["make", "-s", "token"]', command), ("8092", str(mesh.ports.service("inference")))):
+        assert words in example
+        example = example.replace(words, here)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": _PYTHONPATH, "CANDELA_DATA_DIR": str(mesh.data.root)}
+    done = subprocess.run(
+        [client.python, "-c", example], cwd=_REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("(1, "), done.stderr
