@@ -12,7 +12,7 @@ import grpc
 
 from inference_server.settings import InferenceSettings
 from kserve import grpc_service_pb2
-from kserve.grpc_service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from kserve.grpc_service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 from services.kit.access import Access, Level
 from services.kit.bootstrap import Binding, Mesh, run
 from tests.bench.inference.works import Counter
@@ -20,7 +20,7 @@ from tests.bench.inference.works import Counter
 _ANSWER_BYTES = 16
 
 
-class Echo:
+class Echo(GRPCInferenceServiceServicer):
     """Answers each item with its beginning."""
 
     def __init__(self) -> None:
@@ -45,7 +45,8 @@ class Echo:
 @asynccontextmanager
 async def compose(_: Mesh[InferenceSettings]) -> AsyncIterator[Sequence[Binding]]:
     """Serve the echo."""
-    yield [Binding(add_GRPCInferenceServiceServicer_to_server, Echo(), Access(Level.SERVICE))]
+    echo = Echo()  # type: ignore[abstract] # the others answer UNIMPLEMENTED
+    yield [Binding(add_GRPCInferenceServiceServicer_to_server, echo, Access(Level.SERVICE))]
 
 
 if __name__ == "__main__":
