@@ -1,13 +1,12 @@
-"""What the tests of models share: the device, which CANDELA_DEVICE names as it does for the server."""
-
-import os
+"""What the tests of models share: the device."""
 
 import pytest
 
-from inference_server.models.device import Device, Runtime
+from inference_server.models.device import Runtime
+from tests.support.device import RUNTIME
 
 
 @pytest.fixture
 def runtime() -> Runtime:
     """Where models compute in these tests: on two CPU threads, or on CUDA with CANDELA_DEVICE=cuda."""
-    return Runtime(Device(os.environ.get("CANDELA_DEVICE") or "cpu"), threads=2)
+    return RUNTIME

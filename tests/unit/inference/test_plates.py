@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 
 from inference_server.models.ctc import Glyph
-from inference_server.models.device import Runtime
 from inference_server.models.picture import Picture, PixelFormat
 from inference_server.models.plate import Plate, PlateRegion
 from inference_server.models.plate_anchors import Outputs, find_plates
@@ -17,6 +16,7 @@ from inference_server.models.plate_detection import PlateDetection
 from inference_server.models.plate_recognition import PlateRecognition, spread
 from inference_server.models.sample_pictures import sample_plate, sample_scene
 from services.kit.errors import CandelaError
+from tests.support.device import RUNTIME
 
 T = TypeVar("T")
 TEXTS = ("A12345", "B6C789", "KD0321", "Z98F65")
@@ -26,14 +26,14 @@ LEFT, TOP, RIGHT, BOTTOM = 146, 192, 366, 262
 
 @cache
 def detection() -> PlateDetection:
-    model = PlateDetection(Runtime(threads=2))
+    model = PlateDetection(RUNTIME)
     model.load()
     return model
 
 
 @cache
 def recognition() -> PlateRecognition:
-    model = PlateRecognition(Runtime(threads=2))
+    model = PlateRecognition(RUNTIME)
     model.load()
     return model
 

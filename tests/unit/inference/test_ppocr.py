@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from inference_server.models.device import Runtime
 from inference_server.models.picture import Picture, PixelFormat
 from inference_server.models.ppocr_detection import TextDetection
 from inference_server.models.ppocr_recognition import TextRecognition
 from inference_server.models.text import Line, LineCrop, Region
 from services.kit.errors import CandelaError, InvalidArgument
+from tests.support.device import RUNTIME
 from tests.support.printed_pages import PrintedPage, printed_page
 
 T = TypeVar("T")
@@ -22,14 +22,14 @@ SMALL = (700, 420)
 
 @cache
 def detection() -> TextDetection:
-    model = TextDetection(Runtime(threads=2))
+    model = TextDetection(RUNTIME)
     model.load()
     return model
 
 
 @cache
 def recognition() -> TextRecognition:
-    model = TextRecognition(Runtime(threads=2))
+    model = TextRecognition(RUNTIME)
     model.load()
     return model
 
