@@ -49,6 +49,7 @@ class ModelHost:
         self._found: dict[tuple[Task | None, str], AnyEngine] = {}  # answers of find and named; emptied by changes
         self._locks: dict[str, asyncio.Lock] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._loading: set[asyncio.Task[None]] = set()
 
     async def start(self, names: Iterable[str] | None = None, optional: Iterable[str] = ()) -> None:
         """Load and warm up the named models side by side, all that the sources have if None.
@@ -64,6 +65,8 @@ class ModelHost:
 
     async def close(self, seconds: float) -> None:
         """Take no more work and let all engines finish within `seconds`."""
+        for work in self._loading:
+            work.cancel()
         engines = [slot.engine for slot in self._slots.values() if slot.engine is not None]
         await asyncio.gather(*(engine.close(seconds) for engine in engines), *self._leaving)
 
@@ -104,11 +107,14 @@ class ModelHost:
         """Load a model, or load it again; without a version the newest one, which then replaces all others.
 
         Raises NotFound, ResourceExhausted for want of memory, FailedPrecondition when the model cannot be loaded. What
-        runs already goes on running then.
+        runs already goes on running then. Once begun it goes on to its end, also when the caller goes away.
         """
         await self.scan()
+        work = asyncio.create_task(self._bring(name, version))
+        self._loading.add(work)
+        work.add_done_callback(self._loaded)
         try:
-            await self._bring(name, version)
+            await asyncio.shield(work)
         except CandelaError:
             raise
         except Exception as error:
@@ -209,6 +215,11 @@ class ModelHost:
         await asyncio.sleep(self._linger_seconds)
         await engine.close(self._drain_seconds)
         slot.state = State.UNAVAILABLE
+
+    def _loaded(self, work: asyncio.Task[None]) -> None:
+        self._loading.discard(work)
+        if not work.cancelled() and (error := work.exception()) is not None:
+            _LOG.warning("a model is not loaded: %s", error)  # its caller may be gone
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

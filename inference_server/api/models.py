@@ -1,5 +1,6 @@
 """Serves candela.inference.v1.ModelService: which models there are, what they did, and loading and unloading them."""
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from services.kit.errors import NotFound
 from services.kit.paging import Cursor, Listing, PageTokens
 
 Context = Any  # grpc.aio's context: the pipeline reads it, handlers do not
+_LOG = logging.getLogger(__name__)
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKS = 3
 
@@ -48,7 +50,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         for one in cut.items:
             engine = self._engine(one)
             if request.measure_invariance and engine is not None and engine.invariance is None:
-                await engine.measured_invariance()
+                await _measure(engine)
             models.append(self._model(one, engine))
         return model_service_pb2.ListModelsResponse(
             models=models, next_page_token=self._tokens.write(cut.next, listing)
@@ -100,6 +102,13 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             message.inputs.extend(tensor_message(spec) for spec in signature.inputs)
             message.outputs.extend(tensor_message(spec) for spec in signature.outputs)
         return message
+
+
+async def _measure(engine: Engine[Any, Any]) -> None:
+    try:
+        await engine.measured_invariance()
+    except Exception:  # noqa: BLE001 - whatever a model raises, the others are shown
+        _LOG.exception("the batch invariance of %s cannot be measured", engine.card.identity)
 
 
 def readiness(host: ModelHost) -> Mapping[str, bool]:

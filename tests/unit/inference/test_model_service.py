@@ -1,10 +1,11 @@
 """ModelService behind the kit's whole pipeline: what it shows of models, and loading and unloading them."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import grpc
@@ -18,6 +19,7 @@ from inference_server.host import ModelHost
 from inference_server.models.catalogue import Task
 from inference_server.models.device import Device
 from inference_server.models.source import Given, Listing
+from inference_server.versions import UNLOADED, KnownModel, State
 from observability.telemetry import start_telemetry
 from services.kit.clock import SystemClock
 from services.kit.errors import CandelaError, InvalidArgument
@@ -28,6 +30,21 @@ from tests.unit.inference.scripted import Scripted
 
 ListModelsRequest = model_service_pb2.ListModelsRequest
 StatisticsRequest = model_service_pb2.GetModelStatisticsRequest
+
+
+class Slow(Scripted):
+    """Takes its time to load."""
+
+    go = threading.Event()
+
+    def load(self) -> None:
+        assert self.go.wait(10.0), "the test never let it load"
+        super().load()
+
+
+class Unmeasurable(Scripted):
+    def samples(self) -> Sequence[int]:
+        return (1, 13)
 
 
 class Unloadable(Scripted):
@@ -87,6 +104,8 @@ async def served(name: str) -> AsyncIterator[Served]:
             Listing(name, "1", Task.DETECT_TEXT): lambda runtime: Scripted(name=name, max_batch=4),
             Listing(name, "10", Task.DETECT_TEXT): lambda runtime: Scripted(name=name, version="10", max_batch=8),
             Listing("broken", "1"): lambda runtime: Unloadable(name="broken"),
+            Listing("slow", "1"): lambda runtime: Slow(name="slow"),
+            Listing("thirteen", "1"): lambda runtime: Unmeasurable(name="thirteen"),
         }
     )
     async with serve(source, name) as running:
@@ -99,7 +118,7 @@ async def run(engine: Engine[Any, Any], *values: int, tenant: str = "t") -> list
 
 async def test_models_are_listed_loaded_or_not_by_name_and_version(served: Served, name: str) -> None:
     models = await served.listed()
-    assert list(models) == ["broken@1", f"{name}@1", f"{name}@10"]
+    assert list(models) == ["broken@1", f"{name}@1", f"{name}@10", "slow@1", "thirteen@1"]
     idle, ready = models["broken@1"], models[f"{name}@10"]
     assert (idle.state, idle.platform) == (model_pb2.MODEL_STATE_UNAVAILABLE, "")
     assert (ready.state, ready.task, ready.platform) == (model_pb2.MODEL_STATE_READY, "detect-text", "python")
@@ -113,6 +132,50 @@ async def test_invariance_is_measured_when_asked_for(served: Served, name: str) 
     assert (await served.listed())[f"{name}@10"].HasField("invariance")
 
 
+async def test_a_model_that_cannot_be_measured_hides_no_other(
+    served: Served, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await served.host.load("thirteen")
+    models = await served.listed(measure_invariance=True)
+    assert not models["thirteen@1"].HasField("invariance")
+    assert models[f"{name}@10"].HasField("invariance")
+    assert "thirteen@1 cannot be measured" in caplog.text
+
+
+async def test_a_load_goes_on_when_its_caller_leaves(served: Served) -> None:
+    call = served.stub.LoadModel(model_service_pb2.LoadModelRequest(name="slow"), metadata=served.metadata)
+
+    async def state() -> model_pb2.ModelState.ValueType:
+        return (await served.listed())["slow@1"].state
+
+    async def loading() -> bool:
+        return await state() == model_pb2.MODEL_STATE_LOADING
+
+    async def ready() -> bool:
+        return await state() == model_pb2.MODEL_STATE_READY
+
+    await eventually(loading)
+    call.cancel()
+    assert await served.refused(
+        served.stub.GetModelStatistics(StatisticsRequest(name="slow"), metadata=served.metadata)
+    )
+    Slow.go.set()
+    await eventually(ready)
+
+
+async def test_readiness_looks_again_while_models_come_and_go() -> None:
+    class Host:
+        looks = 0
+
+        def index(self) -> list[KnownModel]:
+            self.looks += 1
+            if self.looks < 3:
+                raise RuntimeError("dictionary changed size during iteration")
+            return [KnownModel("m", "1", None, State.READY), KnownModel("n", "1", None, State.UNAVAILABLE, UNLOADED)]
+
+    assert readiness(cast("ModelHost", Host())) == {"m@1": True}
+
+
 async def test_pages_end_and_go_on(served: Served, name: str) -> None:
     seen, token = [], ""
     while True:
@@ -122,7 +185,7 @@ async def test_pages_end_and_go_on(served: Served, name: str) -> None:
         token = page.next_page_token
         if not token:
             break
-    assert seen == [["1", "1"], ["10"]]
+    assert seen == [["1", "1"], ["10", "1"], ["1"]]
     call = served.stub.ListModels(ListModelsRequest(page_token="stale"), metadata=served.metadata)
     assert await served.refused(call) is grpc.StatusCode.INVALID_ARGUMENT
 
