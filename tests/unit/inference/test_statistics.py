@@ -1,5 +1,6 @@
 """The numbers of a model: exact totals, per tenant, size and shape, bounded, and as Prometheus sees them."""
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 
@@ -262,3 +263,24 @@ def test_statistics_are_a_copy(tally: Tally) -> None:
     before: ModelStatistics = tally.statistics()
     tally.batch(record([0.1]))
     assert (before.batches, before.items["done"], before.queue.count) == (0, 0, 0)
+
+
+def test_the_page_is_read_while_batches_end(page: tuple[Exposition, CollectorRegistry], tally: Tally) -> None:
+    exposition, registry = page
+    exposition.add(tally)
+    done = threading.Event()
+    seen: list[tuple[float, float]] = []
+
+    def read() -> None:
+        while not done.is_set():
+            items = sample(registry, "inference_items_total", outcome="done")
+            seen.append((items, sample(registry, "inference_queue_seconds_count")))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(20 * MOST_TENANTS):
+        tally.batch(record([0.01], tenant=f"t{number % (2 * MOST_TENANTS)}"))
+    done.set()
+    reader.join()
+    assert seen == sorted(seen)
+    assert sample(registry, "inference_items_total", outcome="done") == 20 * MOST_TENANTS
