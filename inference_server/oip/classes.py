@@ -9,6 +9,7 @@ from inference_server.oip.refusals import invalid
 from inference_server.oip.tensors import Array
 
 _PARAMETER = "classification"
+_MOST_CLASSES = 1000
 
 
 def class_count(output: Any, kind: Datatype) -> int:
@@ -16,8 +17,10 @@ def class_count(output: Any, kind: Datatype) -> int:
     if _PARAMETER not in output.parameters:
         return 0
     count = output.parameters[_PARAMETER].int64_param
-    if count < 1:
-        raise invalid(f"output '{output.name}' asks for {count} classes; at least 1 is possible", output=output.name)
+    if not 1 <= count <= _MOST_CLASSES:
+        raise invalid(
+            f"output '{output.name}' asks for {count} classes; 1 to {_MOST_CLASSES} are given", output=output.name
+        )
     if kind.name in ("BYTES", "BOOL", "BF16"):
         raise invalid(f"output '{output.name}' is of {kind.name}, which has no order for classes", output=output.name)
     return int(count)

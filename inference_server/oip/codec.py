@@ -13,13 +13,15 @@ from inference_server.models.model import ModelCard, Signature, TensorSpec
 from inference_server.oip.classes import class_count, classified
 from inference_server.oip.datatypes import DATATYPES, Datatype
 from inference_server.oip.parameters import refuse_shared_memory
-from inference_server.oip.refusals import invalid, shape_text
+from inference_server.oip.refusals import MOST_DIMENSIONS, invalid, shape_text
 from inference_server.oip.tensors import Array, check_shape, from_contents, from_raw, to_raw
 from kserve import grpc_service_pb2
 from services.kit.errors import CandelaError, Internal, InvalidArgument
 
 MOST_ITEMS: Final = 4096  # in one request: more would hold up every other call while they are taken apart
-_MOST_KEPT = 1024  # shapes and responses that are remembered; callers choose them, so they are bounded
+_MOST_NAMED: Final = 64  # inputs of one request that a refusal looks at
+_TOO_MANY_DIMENSIONS: Final = MOST_DIMENSIONS + 1
+_MOST_KEPT: Final = 1024  # shapes and responses that are remembered; callers choose them, so they are bounded
 
 _frombuffer = np.frombuffer
 _Response = grpc_service_pb2.ModelInferResponse
@@ -68,7 +70,7 @@ class Codec:
         """
         tensors, raws = request.inputs, request.raw_input_contents
         if len(tensors) != len(self._inputs):
-            raise self._wrong_inputs([tensor.name for tensor in tensors])
+            raise self._wrong_inputs([tensor.name for tensor in tensors[:_MOST_NAMED]])
         if raws and len(raws) != len(tensors):
             raise invalid(
                 f"expected {len(tensors)} raw_input_contents, one for each input, but got {len(raws)} for model "
@@ -77,7 +79,7 @@ class Codec:
         arrays: dict[str, Array] = {}
         batch, size, layouts = 1, 0, self._layouts
         for index, tensor in enumerate(tensors):
-            key = (tensor.name, tensor.datatype, *tensor.shape)
+            key = (tensor.name, tensor.datatype, *tensor.shape[:_TOO_MANY_DIMENSIONS])
             layout = layouts.get(key) or self._layout(key)
             array, length = _read(layout, tensor, raws[index] if raws else None)
             if index and layout.batch != batch:

@@ -15,6 +15,8 @@ from kserve import grpc_service_pb2
 
 Array = npt.NDArray[Any]
 
+MOST_STRINGS: Final = 2**16  # in one tensor of BYTES, and MOST_TYPED where elements are typed out: they are walked one
+MOST_TYPED: Final = 2**20  # by one while every other call waits, some 20 ms at these bounds
 _MOST_ELEMENTS: Final = 2**40  # far beyond any message, and far below where numpy's own arithmetic ends
 _LENGTH: Final = Struct("<I")
 
@@ -55,6 +57,8 @@ def from_raw(spec: TensorSpec, raw: bytes, shape: Sequence[int]) -> Array:
 
 def _from_lengths(name: str, raw: bytes, count: int) -> Array:
     """Read elements that each follow their length in four bytes."""
+    if count > MOST_STRINGS:
+        raise invalid(f"input '{name}' has {count} elements of BYTES; at most {MOST_STRINGS} are taken", input=name)
     if count * _LENGTH.size > len(raw):
         raise invalid(f"input '{name}' ends before its {count} elements do", input=name)
     elements = np.empty(count, np.object_)
@@ -85,6 +89,11 @@ def from_contents(spec: TensorSpec, contents: grpc_service_pb2.InferTensorConten
     if len(elements) != count:
         raise invalid(
             f"input '{spec.name}' has {len(elements)} elements, and its shape {shape_text(shape)} needs {count}",
+            input=spec.name,
+        )
+    if count > MOST_TYPED:
+        raise invalid(
+            f"input '{spec.name}' has {count} elements; beyond {MOST_TYPED} they belong in raw_input_contents",
             input=spec.name,
         )
     return _array_of(spec.name, elements, kind).reshape(shape)

@@ -112,6 +112,12 @@ def _shared(asked: pb.ModelInferRequest) -> pb.ModelInferRequest:
     return asked
 
 
+def _classes(count: int) -> pb.ModelInferRequest:
+    asked = double([1, 2, 3, 4], outputs=("Y",))
+    asked.outputs[0].parameters["classification"].int64_param = count
+    return asked
+
+
 A = ("A", "INT32", [[[1, 2]]])
 X = ("X", "FP32", [[1, 2, 3, 4]])
 
@@ -143,6 +149,10 @@ X = ("X", "FP32", [[1, 2, 3, 4]])
         (_shaped(4097, 4), InvalidArgument, "batch of 4097"),
         (_shaped(2**62, 4), InvalidArgument, "too large"),
         (_shaped(2, 4), InvalidArgument, "has 16 bytes"),
+        (_shaped(*[1] * 100_000), InvalidArgument, "no tensor has"),
+        (request("double", *[X] * 50_000), InvalidArgument, "'X' is given more than once"),
+        (_classes(0), InvalidArgument, "asks for 0 classes"),
+        (_classes(1001), InvalidArgument, "asks for 1001 classes"),
         (_raw(double([1, 2, 3, 4]), b"123"), InvalidArgument, "has 3 bytes"),
         (_raw(double([1, 2, 3, 4]), bytes(16), bytes(16)), InvalidArgument, "expected 1 raw_input_contents"),
         (_raw(double([1, 2, 3, 4])), InvalidArgument, "has 0 elements"),

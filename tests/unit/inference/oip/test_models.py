@@ -1,5 +1,6 @@
 """What the protocol says of the server and its models: metadata, statistics, the repository, settings."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from inference_server.models.device import Runtime
 from inference_server.models.source import Given, Listing
 from inference_server.models.weights import WeightsError
+from inference_server.oip import codecs
 from kserve import grpc_service_pb2 as pb
 from kserve import model_config_pb2
 from services.kit.errors import CandelaError, FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unimplemented
@@ -256,3 +258,25 @@ async def test_settings_are_shown_and_not_changed(oip: Oip) -> None:
     assert type(await oip.refusal(oip.stub.LogSettings(quiet, metadata=metadata))) is Unimplemented
     unknown = pb.TraceSettingRequest(model_name="nobody")
     assert type(await oip.refusal(oip.stub.TraceSetting(unknown, metadata=metadata))) is NotFound
+
+
+async def test_codecs_go_with_their_engines_and_not_before() -> None:
+    shared = double()
+
+    def make(_: Runtime) -> TensorModel:
+        model = double()
+        model.card = shared.card  # as with models whose card is a constant of their class
+        return model
+
+    async with serve(Given({Listing("double", "1"): make})) as oip:
+        await oip.infer(double_request([1] * 4))
+        await _load(oip, "double")
+        await oip.infer(double_request([1] * 4))
+        await oip.host.settled()
+        gc.collect()
+        assert codecs.codec_for(shared.card).card is shared.card
+        assert (await oip.infer(double_request([1] * 4))).model_version == "1"
+    del oip
+    gc.collect()
+    with pytest.raises(KeyError):
+        codecs.codec_for(shared.card)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inference_server.models.model import TensorSpec
 from inference_server.oip.datatypes import DATATYPES
-from inference_server.oip.tensors import check_shape, from_contents, from_raw, to_raw
+from inference_server.oip.tensors import MOST_STRINGS, MOST_TYPED, check_shape, from_contents, from_raw, to_raw
 from kserve import grpc_service_pb2 as pb
 from services.kit.errors import InvalidArgument
 
@@ -141,6 +141,14 @@ def test_typed_contents_that_do_not_fit_are_refused(
 def test_impossible_and_unfitting_shapes_are_refused(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     with pytest.raises(InvalidArgument, match="shape"):
         check_shape("X", shape, wanted)
+
+
+def test_more_elements_than_may_be_walked_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="at most 65536"):
+        from_raw(TensorSpec("X", "BYTES", (-1,)), bytes(4 * (MOST_STRINGS + 1)), (MOST_STRINGS + 1,))
+    many = pb.InferTensorContents(uint_contents=np.zeros(MOST_TYPED + 1, np.uint32))
+    with pytest.raises(InvalidArgument, match="belong in raw_input_contents"):
+        from_contents(TensorSpec("X", "UINT8", (-1,)), many, (MOST_TYPED + 1,))
 
 
 def test_lengths_left_open_fit_any() -> None:
