@@ -47,6 +47,7 @@ _BENCHES = {
     "inference-shapes": "tests.bench.inference.shapes",
     "inference-fairness": "tests.bench.inference.fairness",
     "inference-reload": "tests.bench.inference.reload",
+    "inference-withdrawn": "tests.bench.inference.withdrawn",
 }
 # Installs a virtual environment: too slow for every run.
 _ONLY_WHEN_NAMED = frozenset({"start-first"})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["ok", "refused", "late", "failed"]
+Outcome = Literal["ok", "refused", "late", "failed", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)

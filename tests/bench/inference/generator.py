@@ -19,7 +19,7 @@ import grpc
 import uvloop
 
 from kserve import grpc_service_pb2
-from tests.bench.inference.accounts import Fate
+from tests.bench.inference.accounts import Fate, Outcome
 from tests.bench.inference.callers import Caller, ExchangeCaller, GrpcCaller, HttpCaller, exchange_to
 from tests.bench.inference.poisson import Phase, schedule
 from tests.bench.inference.works import executed
@@ -38,6 +38,8 @@ class Flow:
     seed: int = 0
     priority: int = 2
     tenant: str = ""
+    cancel_after: float = 0.0
+    """Seconds after which the caller of a closed flow gives up; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,14 @@ class Answer:
     seconds: float
     cpu: float
     samples: Sequence[int] = ()
+    answered: Sequence[int] = ()
+    """How many calls of each flow of closed load were answered well, before and after what counts too."""
 
     def to_json(self) -> str:
         """Return the answer as JSON text."""
         rows = [[[fate.due, fate.taken, fate.outcome] for fate in fates] for fates in self.flows]
-        return json.dumps({"flows": rows, "seconds": self.seconds, "cpu": self.cpu, "samples": list(self.samples)})
+        whole = {"flows": rows, "seconds": self.seconds, "cpu": self.cpu, "samples": list(self.samples)}
+        return json.dumps({**whole, "answered": list(self.answered)})
 
     @classmethod
     def from_json(cls, text: str) -> "Answer":
@@ -110,11 +115,13 @@ async def _closed(order: Order, callers: Sequence[Caller]) -> Answer:
     begin = clock() + order.warm_up
     end = begin + order.seconds
     fates: list[list[Fate]] = [[] for _ in order.flows]
+    answered = [1] * len(order.flows)  # the call that connected
 
     async def again(number: int) -> None:
         flow, caller, mine = order.flows[number], callers[number], fates[number]
         while (sent := clock()) < end:
-            outcome = await caller(order.deadline, flow.priority, flow.tenant)
+            outcome = await patiently(caller, order.deadline, flow)
+            answered[number] += outcome == "ok"
             now = clock()
             if begin <= now < end:
                 mine.append(Fate(sent - begin, now - sent, outcome))
@@ -122,7 +129,16 @@ async def _closed(order: Order, callers: Sequence[Caller]) -> Answer:
     cpu = time.process_time()
     tasks = [again(number) for number, flow in enumerate(order.flows) for _ in range(flow.in_flight)]
     await asyncio.gather(*tasks)
-    return Answer(fates, order.seconds, time.process_time() - cpu)
+    return Answer(fates, order.seconds, time.process_time() - cpu, answered=answered)
+
+
+async def patiently(caller: Caller, deadline: float, flow: Flow) -> Outcome:
+    """Make a call for as long as the flow's callers are patient."""
+    try:
+        async with asyncio.timeout(flow.cancel_after or None):
+            return await caller(deadline, flow.priority, flow.tenant)
+    except TimeoutError:
+        return "withdrawn"
 
 
 async def _open(order: Order, callers: Sequence[Caller]) -> Answer:

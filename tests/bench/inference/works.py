@@ -46,6 +46,7 @@ WORKLOADS = {
         Workload("noop", 0.0, 32, 1024),
         Workload("noop-large", 0.0, 32, 3 * 96 * 96 * 4),
         Workload("sleep80", 0.080, 8, 1024),
+        Workload("sleep2000", 2.0, 1, 1024),
     )
 }
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.inference.accounts import Fate
+from tests.bench.inference.accounts import Fate, Outcome
 from tests.bench.inference.callers import HttpCaller, parse_head
 from tests.bench.inference.contest import Entrant, Run, contest, ratios, shown
-from tests.bench.inference.generator import Answer, Flow, Order
+from tests.bench.inference.generator import Answer, Flow, Order, patiently
 from tests.bench.inference.h2load import grpc_target, parse
 from tests.bench.inference.pace import Pace
 from tests.bench.inference.tritons import policy
@@ -84,8 +84,20 @@ def test_orders_and_answers_survive_their_files() -> None:
         "exchange", "a:1", [Flow("00ff", phases=[[1.0, 2.0]], seed=3, tenant="t")], deadline=0.4, sample_at=[0.5]
     )
     assert Order.from_json(order.to_json()) == order
-    answer = Answer([[Fate(0.5, 0.1, "ok"), Fate(0.7, 0.2, "refused")]], 2.0, 0.1, [1, 2])
+    answer = Answer([[Fate(0.5, 0.1, "ok"), Fate(0.7, 0.2, "refused")]], 2.0, 0.1, [1, 2], [3])
     assert Answer.from_json(answer.to_json()) == answer
+
+
+async def test_callers_that_give_up_are_no_answers() -> None:
+    async def never(deadline: float, priority: int = 2, tenant: str = "") -> Outcome:
+        await asyncio.Event().wait()
+        return "ok"
+
+    async def at_once(deadline: float, priority: int = 2, tenant: str = "") -> Outcome:
+        return "ok"
+
+    assert await patiently(never, 1.0, Flow("", cancel_after=0.001)) == "withdrawn"
+    assert await patiently(at_once, 1.0, Flow("")) == "ok"
 
 
 def test_what_models_execute_is_counted_for_all_of_them(tmp_path: Path) -> None:
