@@ -1,5 +1,6 @@
 """The typed RPCs of a real inference server: text, plates and meanings, from its own models in its own process."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from candela.inference.v1 import (
 )
 from inference_server.models.picture import Picture
 from inference_server.models.sample_pictures import sample_plate, sample_scene
+from kserve import grpc_service_pb2, grpc_service_pb2_grpc
 from tests.support.grpc_server import MeshKeys, Metadata
 from tests.support.mesh import Mesh
 from tests.support.printed_pages import printed_page
@@ -117,3 +119,35 @@ def test_what_has_no_model_yet_says_so(inference: Inference) -> None:
             detection_service_pb2.DetectObjectsRequest(images=[scene]), metadata=inference.metadata, timeout=SECONDS
         )
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def infer(
+    inference: Inference, model: str, name: str, datatype: str, shape: list[int], raw: bytes
+) -> dict[str, tuple[list[int], bytes]]:
+    """Call a model as a generic client; return its output tensors' shapes and bytes."""
+    tensor = grpc_service_pb2.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
+    answer = grpc_service_pb2_grpc.GRPCInferenceServiceStub(inference.channel).ModelInfer(
+        grpc_service_pb2.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[raw]),
+        metadata=inference.metadata,
+        timeout=SECONDS,
+    )
+    return {
+        output.name: (list(output.shape), data)
+        for output, data in zip(answer.outputs, answer.raw_output_contents, strict=True)
+    }
+
+
+def test_generic_clients_use_the_same_models(inference: Inference) -> None:
+    scene = sample_scene("A12345", 512, 384)
+    found = infer(inference, "plate-det", "image", "UINT8", [384, 512, 3], scene.data)
+    assert found["boxes"][0] == [1, 4, 2]
+    assert found["scores"][0] == [1]
+    plate = sample_plate("KD0321", 94, 24)
+    read = infer(inference, "plate-rec", "crop", "UINT8", [24, 94, 3], plate.data)
+    assert read["text"] == ([1], struct.pack("<I", 6) + b"KD0321")
+    assert read["character_extents"][0] == [6, 2]
+    texts = b"".join(struct.pack("<I", len(text)) + text for text in (b"a lighthouse", b"ein Leuchtturm"))
+    shape, values = infer(inference, "sentence-embed", "text", "BYTES", [2, 1], texts)["embedding"]
+    assert shape == [2, 512]
+    first, second = np.frombuffer(values, dtype="<f4").reshape(2, 512)
+    assert first @ second > 0.6
