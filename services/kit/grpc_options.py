@@ -5,7 +5,7 @@ from services.kit.settings import MIB, ServerSettings
 Options = list[tuple[str, int | str]]
 _PING_SECONDS = 20  # callers ping an idle connection this often; servers allow twice that
 _MAX_METADATA_BYTES = 32 * 1024
-_MAX_MESH_MESSAGE_BYTES = 256 * MIB  # between services; what a server takes in is its own setting
+MAX_MESH_MESSAGE_BYTES = 256 * MIB  # between services; what a server takes in is its own setting
 
 
 def server_options(settings: ServerSettings) -> Options:
@@ -39,8 +39,8 @@ def client_options(service_config: str) -> Options:
     """
     return [
         ("grpc.service_config", service_config),
-        ("grpc.max_receive_message_length", _MAX_MESH_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", _MAX_MESH_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESH_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESH_MESSAGE_BYTES),
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.keepalive_time_ms", _PING_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", _PING_SECONDS * 500),

@@ -60,8 +60,10 @@ class Book:
     # --- calls
 
     def begin(self, pending: Pending) -> None:
-        """Take a call on; ResourceExhausted (OVERLOADED) when too many wait already."""
+        """Take a call on; ResourceExhausted when it is too large, or too many wait already (OVERLOADED)."""
         options = self._options
+        if pending.size > options.call_bytes:
+            raise ResourceExhausted("the request is larger than a message may be")
         if self._count >= options.waiting_calls or (self._count and self._bytes + pending.size > options.waiting_bytes):
             raise ResourceExhausted("too many calls wait to be sent", reason="OVERLOADED", retry_after=1.0)
         self.live.add(pending)
@@ -129,13 +131,13 @@ class Book:
         are there."""
         links = self._links(pending)
         if len(links) == 1:
-            return links[0] if links[0].credit > 0 else None
+            return links[0] if links[0].ready else None
         best, least = None, (True, 0)
         self._turn += 1
         for index in range(len(links)):
             link = links[(self._turn + index) % len(links)]
             load = (link.replica is pending.avoid, len(link.open))
-            if link.credit > 0 and (best is None or load < least):
+            if link.ready and (best is None or load < least):
                 best, least = link, load
         return best
 
@@ -143,10 +145,15 @@ class Book:
 
     def changed(self) -> None:
         """Send what waits when something may have become possible."""
-        self.small = [link for link in self.small if not link.retired]
-        self.large = [link for link in self.large if not link.retired]
         if self._count:
             self._schedule()
+
+    def retired(self, link: Link) -> None:
+        """Use a link no more; its calls go on."""
+        for links in (self.small, self.large):
+            if link in links:
+                links.remove(link)
+        self.changed()
 
     def opened(self, link: Link, *, large: bool) -> None:
         """Use a link from now on."""
@@ -156,13 +163,16 @@ class Book:
                 pending.wait_until = max(pending.wait_until, self._clock() + self._options.credit_seconds)
         self._schedule()
 
-    def lost(self, link: Link) -> None:
-        """Give the calls of a link that is over to another, or tell their callers."""
-        for links in (self.small, self.large):
-            if link in links:
-                links.remove(link)
+    def lost(self, link: Link, refusal: CandelaError | None = None) -> None:
+        """Give the calls of a link that is over to another, or tell their callers.
+
+        With a `refusal` nothing that was sent is sent again: the replica would not take it.
+        """
+        self.retired(link)
         for pending, begun in list(link.lost()):
-            if begun and (not pending.may_repeat or pending.attempts >= self._options.attempts):
+            if begun and refusal is not None:
+                self._settle(pending, None, refusal)
+            elif begun and (not pending.may_repeat or pending.attempts >= self._options.attempts):
                 self._settle(pending, None, Unavailable(_UNREACHABLE))
             else:
                 pending.attempts -= not begun

@@ -1,7 +1,9 @@
 """One call of a stream as its handler sees it."""
 
+import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -15,6 +17,8 @@ from services.kit.pipeline.requests import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from services.kit.exchange.session import Session
+
+_LOG = logging.getLogger(__name__)
 
 
 class Incoming:
@@ -83,15 +87,14 @@ class Incoming:
         if self.done:
             self.dropped()
 
-    def taken_callback(self) -> Callable[[], None] | None:
-        """Return what `on_cancel` was given, once."""
+    def taken_callback(self) -> Callable[[], None]:
+        """Return what tells the handler that nobody waits any more; once."""
         callback, self._on_cancel = self._on_cancel, None
-        return callback
+        return partial(_told, callback)
 
     def dropped(self) -> None:
         """Tell the handler that nobody waits any more."""
-        if (callback := self.taken_callback()) is not None:
-            callback()
+        self.taken_callback()()
 
     def forget(self) -> None:
         """Let go of what a call that is over has no use for."""
@@ -116,3 +119,12 @@ class Incoming:
             peer=self.session.peer,
             metadata={IDEMPOTENCY_KEY: self.request_id} if self.request_id else {},
         )
+
+
+def _told(callback: Callable[[], None] | None) -> None:
+    if callback is None:
+        return
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - one handler's defect must not end the stream of the others
+        _LOG.exception("a handler failed when it was told that its call is over")

@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 
+from services.kit.errors import CandelaError
 from services.kit.exchange.book import Book
 from services.kit.exchange.contract import Contract
 from services.kit.exchange.link import Link
 from services.kit.exchange.options import ClientOptions
+from services.kit.grpc_status import from_rpc_error
 from services.kit.tasks import end
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +67,6 @@ class Lane:
         await self._stop()
         if self._link is not None:
             self._link.retire()
-            self._book.changed()
         if self._streams:
             await asyncio.wait(self._streams)
 
@@ -102,6 +103,7 @@ class Lane:
         reader = asyncio.create_task(self._read(link, call, over))
         tasks = {reader, asyncio.create_task(self._write(link, call)), asyncio.create_task(self._watch(link))}
         running = set(tasks)
+        refusal: CandelaError | None = None
         try:
             while reader in running:
                 ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -109,13 +111,14 @@ class Lane:
                     task.result()
         except (grpc.RpcError, asyncio.InvalidStateError, Dead) as exc:
             self._tell(link, exc)
+            refusal = _refusal(exc)
         finally:
             over.set()
             call.cancel()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            self._book.lost(link)
+            self._book.lost(link, refusal)
 
     def _tell(self, link: Link, exc: Exception) -> None:
         code = exc.code().name if isinstance(exc, grpc.RpcError) else type(exc).__name__
@@ -140,6 +143,7 @@ class Lane:
             await call.write(frame)
             outbox.sent(size)
             pulse.sent = monotonic()
+            self._book.changed()
         await call.done_writing()
 
     async def _watch(self, link: Link) -> None:
@@ -151,3 +155,10 @@ class Lane:
                 raise Dead
             if pulse.is_due(now) and not link.outbox.unsent:
                 link.beat(self._options.heartbeat_seconds)
+
+
+def _refusal(exc: Exception) -> CandelaError | None:
+    """Return what to tell the callers when a stream ended because a message was too large for the replica."""
+    if isinstance(exc, grpc.RpcError) and exc.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return from_rpc_error(exc)
+    return None

@@ -24,7 +24,10 @@ class Answers(Protocol):
         """Act on a reply to a call that somebody waits for."""
 
     def changed(self) -> None:
-        """Learn that more calls may be sent, or that a stream takes no more."""
+        """Learn that more calls may be sent."""
+
+    def retired(self, link: "Link") -> None:
+        """Learn that a stream takes no more calls."""
 
 
 class Link:
@@ -39,7 +42,13 @@ class Link:
         self.retired = False
         self.granted = False
         self._answers = answers
+        self._unsent_bytes = options.unsent_bytes
         self._last = 0
+
+    @property
+    def ready(self) -> bool:
+        """Say whether one more call may be sent: there is credit, and what was sent before has nearly left."""
+        return self.credit > 0 and self.outbox.unsent < self._unsent_bytes
 
     def send(self, pending: Pending) -> None:
         """Put a call into the next frame; the caller has seen that there is credit."""
@@ -78,6 +87,7 @@ class Link:
         """Send nothing new; the writer closes our side when what was put into frames has left."""
         self.retired = True
         self.outbox.close()
+        self._answers.retired(self)
 
     def receive(self, frame: Any) -> None:
         """Take in a frame of replies."""
@@ -97,7 +107,7 @@ class Link:
                 pending = open_[number]
             if pending is not None and not pending.done:
                 self._answers.answered(self, pending, reply, last)
-        if self.credit > had or self.retired:
+        if self.credit > had:
             self._answers.changed()
 
     def _word(self, reply: Any) -> None:

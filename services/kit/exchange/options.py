@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from services.kit.grpc_options import MAX_MESH_MESSAGE_BYTES
 from services.kit.settings import MIB, ServerSettings
 
 MISSED_HEARTBEATS = 3
-_HELD_BYTES = 512 * MIB
+_HELD_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ class ClientOptions:
 
     `frame_bytes` and `frame_calls` bound a frame of several calls; a larger call travels alone, and on a stream of its
     own kind so that small ones do not wait behind it. `waiting_calls` and `waiting_bytes` may wait for a replica: for
-    `connect_seconds` while none is connected, for `credit_seconds` while none lets more calls begin. A call without
-    side effects is sent to at most `attempts` replicas. Names are looked up again every `resolve_seconds`.
+    `connect_seconds` while none is connected, for `credit_seconds` while none lets more calls begin; no stream is given
+    more while `unsent_bytes` of its calls have not left. A call of more than `call_bytes` is refused. One without side
+    effects is sent to at most `attempts` replicas. Names are looked up again every `resolve_seconds`.
     `reply_window` replies of one call may come before its reader has taken them.
     """
 
@@ -65,6 +67,8 @@ class ClientOptions:
     frame_calls: int = 1024
     waiting_calls: int = 16384
     waiting_bytes: int = 512 * MIB
+    unsent_bytes: int = 8 * MIB
+    call_bytes: int = MAX_MESH_MESSAGE_BYTES - MIB
     connect_seconds: float = 3.0
     credit_seconds: float = 10.0
     attempts: int = 3

@@ -247,8 +247,7 @@ class Session:
     def _drop(self, incoming: Incoming, error: CandelaError) -> None:
         callback = incoming.taken_callback()
         self.fail(incoming, error)
-        if callback is not None:
-            callback()
+        callback()
 
     def _watch(self, deadline: float) -> None:
         """Look at deadlines when the next one passes. One timer for the stream: one for each call would cost more."""

@@ -103,7 +103,7 @@ class ServerStream:
         """Keep time: show life, miss the caller's, ask for another stream when this one's time has come."""
         pulse = self.session.pulse
         while True:
-            await asyncio.sleep(self._options.heartbeat_seconds / 2)
+            await asyncio.sleep(self._pause())
             now = self._loop.time()
             if self._reading and pulse.is_dead(now):
                 raise Unavailable("nothing was heard of the caller for three heartbeats")
@@ -113,10 +113,16 @@ class ServerStream:
                 self.drain()
             if self._drained_at is None:
                 await self._check_caller()
-            elif now - self._drained_at > self._options.drain_seconds / 2:
+            elif now >= self._drained_at + self._options.drain_seconds / 2:
                 self.session.refusing = True
                 if not self.session.open:
                     self.session.outbox.close()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look: half a heartbeat, or less when something is due before."""
+        now, most = self._loop.time(), self._options.heartbeat_seconds / 2
+        due = self._ends_at if self._drained_at is None else self._drained_at + self._options.drain_seconds / 2
+        return most if due <= now else min(most, due - now)
 
     async def _check_caller(self) -> None:
         """Raise Unauthenticated when the caller's token does not hold any more: its key was taken out of use."""

@@ -196,7 +196,7 @@ async def test_a_user_is_admitted_through_the_service(door: Opened) -> None:
 
 
 async def test_time_that_runs_out_ends_the_call_and_its_work(door: Opened) -> None:
-    status = await door.call(embed("wait"), timeout=0.05)
+    status = await door.call(embed("wait"), timeout=0.5)
     assert status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     await eventually(lambda: door.models.cancelled == 1)
 

@@ -29,7 +29,7 @@ from services.kit.exchange.door import Door, Frames
 from services.kit.exchange.incoming import Incoming
 from services.kit.exchange.options import ClientOptions, DoorOptions
 from services.kit.exchange.stubs import ExchangeChannel
-from services.kit.settings import ServerSettings
+from services.kit.settings import MIB, ServerSettings
 from tests.support.eventually import eventually
 from tests.support.grpc_server import MeshKeys, RunningServer, running_server
 from tests.unit.kit_exchange.models import CONTRACT, InferRequest, InferResponse, Models, embed
@@ -73,8 +73,9 @@ class Mesh:
     ) -> Replica:
         models, draining, stack = Models(name), asyncio.Event(), AsyncExitStack()
         chosen = models.frames() | (handlers(models) if handlers else {})
+        most = options.pop("max_receive_bytes", 33 * MIB)
+        settings = ServerSettings(listen=listen, metrics_port=0, drain_seconds=0.2, max_receive_bytes=most)
         door = Door(CONTRACT, chosen, DoorOptions(**{"sampled": 0.0} | options), draining)
-        settings = ServerSettings(listen=listen, metrics_port=0, drain_seconds=0.2)
         server = await stack.enter_async_context(
             running_server(*models.bindings(door), service="inference", keys=self.keys, settings=settings)
         )
@@ -209,8 +210,9 @@ async def test_errors_are_those_of_our_tree(mesh: Mesh, text: str, kind: type[Ex
 async def test_time_that_runs_out(mesh: Mesh) -> None:
     one = await mesh.replica()
     async with mesh.exchange(one) as exchange:
+        await ask(exchange, "warm")
         with pytest.raises(DeadlineExceeded):
-            await ask(exchange, "wait", timeout=0.05)
+            await ask(exchange, "wait", timeout=0.5)
         await eventually(lambda: one.models.cancelled == 1)
         with pytest.raises(DeadlineExceeded):
             await ask(exchange, "a", timeout=0.0)
@@ -424,9 +426,9 @@ async def test_a_replica_that_drains_finishes_and_gets_no_more(mesh: Mesh) -> No
 
 
 async def test_streams_are_changed_under_load_and_no_call_is_lost(mesh: Mesh) -> None:
-    one = await mesh.replica(heartbeat_seconds=0.02, rotate_seconds=0.05)
+    one = await mesh.replica(rotate_seconds=0.05)
     streams: set[Any] = set()
-    async with mesh.exchange(one, heartbeat_seconds=0.02) as exchange:
+    async with mesh.exchange(one) as exchange:
         until = time.monotonic() + 0.6
         answered = 0
         while time.monotonic() < until:
@@ -439,8 +441,8 @@ async def test_streams_are_changed_under_load_and_no_call_is_lost(mesh: Mesh) ->
 
 
 async def test_a_replica_that_hangs_is_given_up(mesh: Mesh) -> None:
-    first, second = await mesh.replica("a", heartbeat_seconds=60.0), await mesh.replica("b", heartbeat_seconds=0.05)
-    async with mesh.exchange(first, second, heartbeat_seconds=0.05) as exchange:
+    first, second = await mesh.replica("a", heartbeat_seconds=60.0), await mesh.replica("b", heartbeat_seconds=0.3)
+    async with mesh.exchange(first, second, heartbeat_seconds=0.3) as exchange:
         await ask(exchange, "warm")
         await eventually(lambda: all_ready(exchange, 2))
         link = next(one for one in exchange._book.small if one.replica == first.address)
@@ -477,3 +479,37 @@ def test_only_a_name_may_change() -> None:
     assert Addresses(["inference.mesh:8"]).authority == "inference.mesh"
     for fixed in (["127.0.0.1:8"], ["[::1]:8"], ["localhost:8"], ["unix:/x"], ["a:1", "b:1"]):
         assert not Addresses(fixed).changing
+
+
+async def test_a_call_too_large_for_the_server_fails_and_others_go_on(mesh: Mesh) -> None:
+    one = await mesh.replica(max_receive_bytes=100_000)
+    async with mesh.exchange(one, frame_bytes=50_000) as exchange:
+        small = asyncio.create_task(ask(exchange, "wait"))
+        large = exchange.call("embed_texts", embed(*("x" * 30_000 for _ in range(10))))
+        with pytest.raises(ResourceExhausted):
+            await large
+        one.models.answer_waiting()
+        assert await small == "m:wait"
+        assert await infer(exchange, "y" * 60_000) == f"m:{'y' * 60_000}"
+
+
+async def test_a_call_too_large_for_any_server_is_not_sent(mesh: Mesh) -> None:
+    one = await mesh.replica()
+    async with mesh.exchange(one, call_bytes=1000) as exchange:
+        with pytest.raises(ResourceExhausted):
+            await ask(exchange, "x" * 2000)
+        assert await ask(exchange, "x") == "m:x"
+    assert one.models.began == ["x"]
+
+
+async def test_calls_that_cannot_leave_wait_at_home(mesh: Mesh) -> None:
+    one = await mesh.replica(held_bytes=1000)
+    async with mesh.exchange(one, unsent_bytes=20_000, frame_bytes=5000, waiting_calls=100_000) as exchange:
+        calls = [asyncio.create_task(ask(exchange, "wait")) for _ in range(2)]
+        await eventually(lambda: one.models.waiting)
+        filler = [asyncio.create_task(infer(exchange, "x" * 4000)) for _ in range(1000)]
+        await asyncio.sleep(0)
+        await eventually(lambda: exchange._book.waiting > 0)
+        assert exchange._book.small[0].outbox.unsent < 30_000
+        one.models.answer_waiting()
+        await asyncio.gather(*calls, *filler)

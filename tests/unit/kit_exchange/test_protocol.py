@@ -50,6 +50,13 @@ def cancel(number: int) -> Any:
     return word
 
 
+def rarely() -> Any:
+    """Promise a heartbeat within a minute."""
+    word = Call(id=0)
+    word.heartbeat.interval.FromSeconds(60)
+    return word
+
+
 def credit(number: int, count: int) -> Any:
     return Call(id=number, credit=exchange_pb2.Credit(count=count))
 
@@ -322,9 +329,7 @@ async def test_a_token_for_one_user_speaks_for_no_other() -> None:
 
 async def test_a_key_that_is_taken_out_of_use_ends_its_streams() -> None:
     async with served(heartbeat_seconds=0.05) as one:
-        rarely = exchange_pb2.Heartbeat()
-        rarely.interval.FromSeconds(60)
-        await one.wire.send(Call(id=0, heartbeat=rarely))
+        await one.wire.send(rarely())
         (one.server.keys.folder / "mesh-jwks.json").write_text('{"keys": []}', encoding="utf-8")
         assert (await one.wire.status())[0] is grpc.StatusCode.UNAUTHENTICATED
 
@@ -353,11 +358,9 @@ async def test_a_request_id_comes_with_a_fingerprint_of_the_request() -> None:
 
 async def test_a_quiet_server_shows_life() -> None:
     async with served(heartbeat_seconds=0.05) as one:
+        await one.wire.send(rarely())
         reading = asyncio.create_task(one.wire.reply())
-        for _ in range(3):
-            await one.wire.send(Call(id=0, heartbeat=exchange_pb2.Heartbeat()))
-            heard = one.wire.heartbeats
-            await eventually(lambda heard=heard: one.wire.heartbeats > heard)  # type: ignore[misc]
+        await eventually(lambda: one.wire.heartbeats > 3)
         reading.cancel()
 
 
@@ -370,9 +373,7 @@ async def test_a_caller_that_shows_no_life_is_given_up() -> None:
 
 async def test_a_caller_that_shows_life_rarely_says_so() -> None:
     async with served(heartbeat_seconds=0.05) as one:
-        interval = exchange_pb2.Heartbeat()
-        interval.interval.FromSeconds(60)
-        await one.wire.send(Call(id=0, heartbeat=interval), call(1))
+        await one.wire.send(rarely(), call(1))
         await one.wire.reply()
         reading = asyncio.create_task(one.wire.reply())
         await eventually(lambda: one.wire.heartbeats > 8)  # more than three of its own intervals
@@ -402,7 +403,7 @@ async def test_a_stream_that_begins_while_the_server_drains_is_told_at_once() ->
 
 
 async def test_a_caller_that_goes_on_while_the_server_drains_is_refused() -> None:
-    async with served(heartbeat_seconds=0.05, drain_seconds=0.1) as one:
+    async with served(drain_seconds=0.1) as one:
         await one.wire.send(call(1, "wait"))
         one.draining.set()
         assert (await one.wire.reply()).WhichOneof("result") == "draining"
@@ -420,7 +421,7 @@ async def test_a_caller_that_goes_on_while_the_server_drains_is_refused() -> Non
 
 
 async def test_a_stream_asks_for_another_when_its_time_has_come() -> None:
-    async with served(heartbeat_seconds=0.05, rotate_seconds=0.05) as one:
+    async with served(rotate_seconds=0.05) as one:
         assert (await one.wire.reply()).WhichOneof("result") == "draining"
         assert (await one.wire.ask(call(1))).id == 1
 
