@@ -40,7 +40,7 @@ class OnnxTensors:
     ) -> None:
         """Take name and version, and the bytes of the graph and of the files beside it; raises WeightsError."""
         name, version = card
-        require(weights, Format.ONNX, f"the model {name}@{version}")
+        require(weights, Format.ONNX, "its graph")
         graph = onnx_file.parse(weights)
         batch = _batch(graph, manifest.max_batch)
         instances = manifest.instances or (runtime.cores if runtime.on_cpu else 1)

@@ -1,6 +1,7 @@
 """PyTorch is installed where its build is at hand; elsewhere nothing is fetched, and one line says what that means."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,13 @@ def test_the_lock_names_the_cpu_build_and_one_file_of_it() -> None:
     assert block.count("--hash=sha256:") == 1
     assert "nvidia" not in lock
     assert "torchvision" not in lock
+
+
+def test_it_changes_nothing_that_the_tests_have() -> None:
+    def pins(purpose: str) -> dict[str, str]:
+        lock = (ROOT / f"requirements/{purpose}.txt").read_text()
+        return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
+
+    torch, dev = pins("torch"), pins("dev")
+    assert "typing-extensions" in torch.keys() & dev.keys()
+    assert {name: dev.get(name, version) for name, version in torch.items()} == torch
