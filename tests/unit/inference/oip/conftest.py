@@ -1,5 +1,6 @@
 """The protocol behind the kit's whole pipeline, over real engines of small models."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,7 +9,9 @@ from typing import Any
 import grpc
 import pytest
 
+from candela.inference.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from inference_server.engine import Bounds
+from inference_server.exchange import CONTRACT, handlers_of
 from inference_server.host import ModelHost
 from inference_server.models.source import ModelSource, ready_made
 from inference_server.oip.servicer import OipServicer
@@ -19,6 +22,7 @@ from observability.telemetry import start_telemetry
 from services.kit.access import Access, Level
 from services.kit.clock import SystemClock
 from services.kit.errors import CandelaError
+from services.kit.exchange.door import Door
 from services.kit.grpc_status import from_rpc_error
 from services.kit.server import Binding
 from tests.support.eventually import eventually
@@ -32,6 +36,7 @@ class Oip:
 
     server: RunningServer
     host: ModelHost
+    draining: asyncio.Event
     stub: "grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub"  # a type of the stubs for the checker only
 
     @property
@@ -55,23 +60,17 @@ async def serve(source: ModelSource) -> AsyncIterator[Oip]:
     bounds = Bounds(timing_seconds=0.0)
     host = ModelHost([source], clock, telemetry.tracer, bounds=bounds, linger_seconds=0.0)
     await host.start()
-    server_draining = _Late()
-    servicer = OipServicer(host, InferenceSettings(), server_draining)  # type: ignore[arg-type] # see _Late
-    binding = Binding(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE))
-    async with running_server(binding, service="inference") as server:
-        server_draining.event = server.draining
-        yield Oip(server, host, grpc_service_pb2_grpc.GRPCInferenceServiceStub(server.channel))
+    draining = asyncio.Event()
+    servicer = OipServicer(host, InferenceSettings(), draining)
+    bindings = [
+        Binding(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE)),
+        Binding(add_ExchangeServiceServicer_to_server, Door(CONTRACT, handlers_of(host))),
+    ]
+    async with running_server(*bindings, service="inference") as server:
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
+        yield Oip(server, host, draining, stub)
     await host.close(5.0)
     telemetry.close()
-
-
-class _Late:
-    """The server's event of draining, which there is only once the server has been made of the servicer."""
-
-    event: Any
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.event, name)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ async def test_the_server_lives_and_is_ready_until_it_drains(oip: Oip) -> None:
     assert (await oip.stub.ServerLive(pb.ServerLiveRequest(), metadata=oip.metadata)).live
     assert (await oip.stub.ServerReady(pb.ServerReadyRequest(), metadata=oip.metadata)).ready
     assert await _ready(oip, "double")
-    oip.server.draining.set()
+    oip.draining.set()
     assert (await oip.stub.ServerLive(pb.ServerLiveRequest(), metadata=oip.metadata)).live
     assert not (await oip.stub.ServerReady(pb.ServerReadyRequest(), metadata=oip.metadata)).ready
     assert not await _ready(oip, "double")

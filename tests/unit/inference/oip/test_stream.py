@@ -127,7 +127,7 @@ async def test_a_drain_ends_the_stream_once_what_was_begun_is_answered(held: Hel
     call = held.oip.stub.ModelStreamInfer(metadata=held.oip.metadata)
     await call.write(hold(1))
     await held.until_begun()
-    held.oip.server.draining.set()
+    held.oip.draining.set()
     held.model.gate.set()
     assert [one.error_message for one in [one async for one in call]] == [""]
     assert await call.code() is grpc.StatusCode.OK
