@@ -16,7 +16,6 @@ from inference_server.models.sessions import frugal, open_session
 from inference_server.models.signatures import (
     CHARACTER_TENSORS,
     character_arrays,
-    flag_of,
     floats,
     picture_of,
     picture_tensor,
@@ -48,28 +47,26 @@ class _Crop:
 
 
 class TextLineSignature:
-    """A crop in, and whether to look if it is upside down (left out: no); the line and its characters out.
+    """An upright crop in; the line and its characters out. Spaces are no characters; `text` has them.
 
-    Spaces are no characters; `text` has them.
+    The protocol knows no inputs that may be left out, so lines that may be upside down are for the typed RPC.
     """
 
-    inputs = (picture_tensor("crop"), TensorSpec("detect_orientation", "BOOL", (1,)))
+    inputs = (picture_tensor("crop"),)
     outputs = (
         TensorSpec("text", "BYTES", (1,)),
         TensorSpec("confidence", "FP32", (1,)),
-        TensorSpec("upside_down", "BOOL", (1,)),
         *CHARACTER_TENSORS,
     )
     batched = False
 
     def item(self, arrays: Arrays) -> LineCrop:
-        return LineCrop(picture_of(arrays, "crop"), flag_of(arrays, "detect_orientation"))
+        return LineCrop(picture_of(arrays, "crop"))
 
     def arrays(self, output: Line) -> Arrays:
         return {
             "text": texts([output.text]),
             "confidence": floats([output.confidence], 1),
-            "upside_down": np.array([output.upside_down]),
             **character_arrays([character for word in output.words for character in word.characters]),
         }
 

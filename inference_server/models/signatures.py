@@ -49,16 +49,6 @@ def text_of(arrays: Arrays, name: str) -> str:
         raise InvalidArgument(f"{name} must be BYTES that hold UTF-8", metadata={"tensor": name}) from error
 
 
-def flag_of(arrays: Arrays, name: str) -> bool:
-    """Return the value of a BOOL tensor (1), False where it was not sent; raises InvalidArgument for another shape."""
-    if name not in arrays:
-        return False
-    array = arrays[name]
-    if array.size != 1 or array.dtype != np.bool_:
-        raise InvalidArgument(f"{name} must be BOOL of one value", metadata={"tensor": name})
-    return bool(array.reshape(-1)[0])
-
-
 def taken(arrays: Arrays, name: str) -> npt.NDArray[Any]:
     """Return an array by its tensor's name; raises InvalidArgument when it was not sent."""
     try:
