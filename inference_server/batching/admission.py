@@ -8,10 +8,13 @@ from math import inf
 from inference_server.batching import refusals
 from inference_server.batching.instances import Instances
 from inference_server.batching.lanes import AnyTicket, Flow, Lane, Store
-from inference_server.batching.schedule import Batch, Draft, TooLate
+from inference_server.batching.plan import Plan
+from inference_server.batching.schedule import Draft, TooLate
 from services.kit.errors import ResourceExhausted
 
-_MOST_TURNS = 128  # batches that the short way goes through one by one
+_MOST_TURNS = 512  # batches of a single lane that are gone through one by one
+_MOST_STEPS = 96  # so many batches may be drafted at once,
+_STEPS_A_SECOND = 5000.0  # and so many on the long run: a few percent of a core
 _CONTENDED = 0.5  # a queue that is so full is shared by weight
 
 
@@ -19,7 +22,7 @@ _CONTENDED = 0.5  # a queue that is so full is shared by weight
 class Admitted:
     """How a request was let in: the batches to follow (None: the usual order will do), and whom it makes late."""
 
-    plan: list[Batch] | None
+    plan: Plan | None
     displaced: Sequence[AnyTicket] = ()
 
 
@@ -32,6 +35,8 @@ class Admission:
         # Refused lately, by flow and shape: items, deadline, and which deadline would have been late enough. What was
         # refused is refused again without another look until something leaves the queue or an instance.
         self._refused: dict[tuple[Flow, object], tuple[int, float, float]] = {}
+        self._steps = 0.0  # of drafts, less what time has paid for
+        self._paid = 0.0  # until when
 
     def changed(self) -> None:
         """Forget refusals: something left, or was learned."""
@@ -101,45 +106,73 @@ class Admission:
             return None
         return self._late(last, known[2], now)
 
-    def decide(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> Admitted:
+    def decide(self, tickets: Sequence[AnyTicket], flow: Flow, now: float, plan: Plan | None) -> Admitted:
         """Look closely at tickets of one flow that are in the store already; raises ResourceExhausted: they must go."""
         store = self._store
         lane: Lane = tickets[-1].lane
-        if store.count == len(lane.tickets) and lane.tickets[-len(tickets)] is tickets[0]:
-            self._tail(tickets, lane, now)
+        if store.count == len(lane.tickets):
+            self._alone(tickets, lane, now)
             return Admitted(None)
+        hurried = not self.affordable(now)
+        if hurried and self._lowest(flow):
+            together = all(ticket.lane is lane for ticket in tickets)
+            if plan is not None and together and plan.join(tickets, store.margin):
+                return Admitted(plan)
+            raise self._refusal(tickets, TooLate(None, inf), now)
         draft = Draft(store, flow.level.priority, frozenset(tickets))
         try:
-            draft.all(self._instances.free(now))
+            return Admitted(draft.all(self._instances.free(now), shallow=hurried), draft.dropped)
         except TooLate as late:
             raise self._refusal(tickets, late, now) from None
-        return Admitted(draft.batches, draft.dropped)
+        finally:
+            self._steps += draft.steps
 
-    def _tail(self, tickets: Sequence[AnyTicket], lane: Lane, now: float) -> None:
-        """Look at tickets at the end of the only lane: nobody before them changes but for company in the last batch."""
+    def affordable(self, now: float) -> bool:
+        """Whether a draft of everything may be made.
+
+        If not, newcomers join the plan's end, or are looked at together with higher priorities only.
+        """
+        self._steps = max(self._steps - (now - self._paid) * _STEPS_A_SECOND, 0.0)
+        self._paid = now
+        return self._steps <= _MOST_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Count a draft that somebody else made."""
+        self._steps += steps
+
+    def _lowest(self, flow: Flow) -> bool:
+        """Whether nothing of a lower priority waits, which would have to make way."""
+        return self._store.count == sum(
+            level.count for level in self._store.levels.values() if level.priority >= flow.level.priority
+        )
+
+    def _alone(self, tickets: Sequence[AnyTicket], lane: Lane, now: float) -> None:
+        """Look at tickets in the only lane: its batches are known without a draft, and none before them changes."""
         curve = lane.shape.curve
         table, best, total = curve.table, curve.best, len(lane.tickets)
-        old = total - len(tickets)
+        place = lane.place(tickets[0])
+        joined, mine, last = place // best, (place + len(tickets) - 1) // best, (total - 1) // best
         free = self._instances.free(now)
         heapify(free)
-        joined, last = old // best, (total - 1) // best
-        if last - joined > _MOST_TURNS or (len(free) > 1 and last > _MOST_TURNS):
+        if last - joined > _MOST_TURNS or (len(free) > 1 and joined > _MOST_TURNS):
             raise self._late(tickets[-1], inf, now)
-        end = now
         if len(free) == 1:
             free[0] += joined * table[best]
         else:
             for _ in range(joined):
                 heapreplace(free, free[0] + table[best])
+        needed = -inf
         for turn in range(joined, last + 1):
             end = free[0] + table[min(best, total - turn * best)]
-            if turn == joined and joined * best < old and end > lane.tickets[joined * best].deadline:
-                raise self._late(tickets[-1], inf, now)
             heapreplace(free, end)
-        needed = max(end, *free) if len(free) > 1 else end
-        needed += self._store.costs.margin(curve, table[best])
-        if needed > tickets[-1].deadline:
-            self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
+            if turn <= mine:
+                needed = max(needed, end + self._store.costs.margin(curve, table[best]))
+            if lane.tickets[turn * best].deadline < end and not place <= turn * best < place + len(tickets):
+                needed = inf
+                break
+        if needed > tickets[-1].deadline or needed == inf:
+            if place + len(tickets) == total:
+                self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
             raise self._late(tickets[-1], needed, now)
 
     def _refusal(self, tickets: Sequence[AnyTicket], late: TooLate, now: float) -> ResourceExhausted:

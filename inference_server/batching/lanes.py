@@ -27,6 +27,12 @@ class Lane:
         self.shape = shape
         self.tickets: list[AnyTicket] = []
 
+    def place(self, ticket: AnyTicket) -> int:
+        """Return the index of a ticket that waits here."""
+        if self.tickets[-1] is ticket:
+            return len(self.tickets) - 1
+        return bisect_left(self.tickets, (ticket.deadline, ticket.order), key=_place)
+
     def due(self, index: int) -> float:
         """When the ticket at `index` is due: without a deadline, a while after it came, so that other shapes yield."""
         ticket = self.tickets[index]
@@ -151,6 +157,7 @@ class Store:
         self.probes: set[AnyTicket] = set()  # those that run although they are expected to be late
         self._order = 0
         self._priced = -1
+        self._exact = True  # whether `least` is: nothing left since it was found
 
     def shape(self, level: Level, bucket: Hashable) -> Shape:
         """Return what waits of a shape; made but not kept when there is nothing."""
@@ -197,10 +204,7 @@ class Store:
         """Take out one waiting ticket, wherever it is in its lane."""
         lane: Lane = ticket.lane
         waiting = lane.tickets
-        place = 0
-        if waiting[0] is not ticket:
-            place = bisect_left(waiting, (ticket.deadline, ticket.order), key=_place)
-        del waiting[place]
+        del waiting[0 if waiting[0] is ticket else lane.place(ticket)]
         self._left(lane, (ticket,))
 
     def pop(self, lane: Lane, count: int) -> list[AnyTicket]:
@@ -224,6 +228,9 @@ class Store:
 
     def refresh(self) -> None:
         """Find the earliest deadline."""
+        if self._exact:
+            return
+        self._exact = True
         self.least = min((lane.tickets[0].deadline for lane in self.lanes()), default=inf)
 
     def lanes(self) -> Iterator[Lane]:
@@ -255,6 +262,8 @@ class Store:
             size += ticket.size
             if ticket.deadline < inf:
                 self.finite -= 1
+                if ticket.deadline <= self.least:
+                    self._exact = False
         self._count(lane, -count, -size)
         flow, shape = lane.flow, lane.shape
         if not lane.tickets:

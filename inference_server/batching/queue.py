@@ -9,7 +9,6 @@
 - **Only wanted work.** Withdrawn items never get into a batch, nor does what cannot end before its deadline any more.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, Generic, TypeVar, cast
@@ -18,12 +17,14 @@ from inference_server.batching import refusals
 from inference_server.batching.admission import Admission
 from inference_server.batching.costs import CostModel
 from inference_server.batching.instances import Instances, Running
-from inference_server.batching.lanes import AnyTicket, Flow, Store
-from inference_server.batching.schedule import EVERYTHING, Batch, Draft, TooLate
+from inference_server.batching.lanes import AnyTicket, Flow, Lane, Store
+from inference_server.batching.plan import Batch, Plan
+from inference_server.batching.schedule import EVERYTHING, Draft, TooLate
 from inference_server.batching.tickets import Ended, Limits, Taken, Ticket
 from services.kit.errors import CandelaError
 
 P = TypeVar("P")
+Pieces = list[tuple[Lane, int]]
 
 
 class BatchQueue(Generic[P]):
@@ -35,7 +36,7 @@ class BatchQueue(Generic[P]):
         self._store = Store(limits, self.costs)
         self._instances = Instances(limits.instances)
         self._admission = Admission(self._store, self._instances)
-        self._plan: deque[Batch] | None = None
+        self._plan: Plan | None = None
         self._behind = 0.0  # how many seconds batches ended later than expected since the plan was last checked
 
     def __len__(self) -> int:
@@ -139,7 +140,7 @@ class BatchQueue(Generic[P]):
         curve = tickets[-1].lane.shape.curve
         idle = not self._instances.running and store.count == len(tickets)
         try:
-            admitted = self._admission.decide(tickets, flow, now)
+            admitted = self._admission.decide(tickets, flow, now, self._plan)
         except CandelaError:
             if not (idle and curve.confirmed < now - self._limits.probe_after):
                 raise
@@ -147,7 +148,7 @@ class BatchQueue(Generic[P]):
             store.probes.update(tickets)
             self._plan = None
             return ()
-        self._plan = None if admitted.plan is None else deque(admitted.plan)
+        self._plan = admitted.plan
         for late in admitted.displaced:
             store.remove(late)
         wait = store.work / self._instances.count
@@ -176,14 +177,15 @@ class BatchQueue(Generic[P]):
             return
         self._behind = 0.0
         store.refresh()
-        if self._admission.relaxed(now):
+        if self._admission.relaxed(now) or not self._admission.affordable(now):
             return
         draft = Draft(store, EVERYTHING)
         try:
-            draft.all(self._instances.free(now))
+            self._plan = draft.all(self._instances.free(now))
         except TooLate:  # too much to look at all of it: what is late is found when its turn comes
             return
-        self._plan = deque(draft.batches)
+        finally:
+            self._admission.spend(draft.steps)
         self._end_late(draft.dropped, ended)
 
     def _form(self, instance: int, now: float, ended: list[Ended[Any]]) -> list[AnyTicket]:
@@ -191,21 +193,21 @@ class BatchQueue(Generic[P]):
         store = self._store
         while store.count:
             if self._plan:
-                pieces = self._live(self._plan.popleft(), now, ended)
+                pieces = self._live(self._plan.pop(), now, ended)
             else:
                 draft = Draft(store, EVERYTHING)
                 explore = self._plan is None and self._admission.relaxed(now, 3.0 * store.longest)
                 self._plan = None
                 draft.next(now, explore=explore)
                 self._end_late(draft.dropped, ended)
-                pieces = draft.batches[0] if draft.batches else []
+                pieces = draft.batches[0].pieces if draft.batches else []
             if pieces:
                 return self._run(instance, pieces, now)
         return []
 
-    def _live(self, batch: Batch, now: float, ended: list[Ended[Any]]) -> Batch:
+    def _live(self, batch: Batch, now: float, ended: list[Ended[Any]]) -> Pieces:
         """Return what is left of a planned batch after cancellations, without what would be late."""
-        live = [(lane, min(count, len(lane.tickets))) for lane, count in batch if lane.tickets]
+        live = [(lane, min(count, len(lane.tickets))) for lane, count in batch.pieces if lane.tickets]
         if not live:
             return live
         end = now + live[0][0].shape.curve.table[sum(count for _, count in live)]
@@ -219,9 +221,9 @@ class BatchQueue(Generic[P]):
         if not late:
             return live
         self._end_late(late, ended)
-        return [(lane, min(count, len(lane.tickets))) for lane, count in batch if lane.tickets]
+        return [(lane, min(count, len(lane.tickets))) for lane, count in batch.pieces if lane.tickets]
 
-    def _run(self, instance: int, pieces: Batch, now: float) -> list[AnyTicket]:
+    def _run(self, instance: int, pieces: Pieces, now: float) -> list[AnyTicket]:
         leader = pieces[0][0]
         curve, bucket = leader.shape.curve, leader.shape.bucket
         level = leader.flow.level

@@ -6,16 +6,16 @@ go to lower priorities. Nothing is changed by a draft: it keeps its own position
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heappop, heapreplace
 from math import inf
 
 from inference_server.batching.lanes import AnyTicket, Flow, Lane, Level, Shape, Store
+from inference_server.batching.plan import Batch, Plan
 from inference_server.batching.tickets import Priority
 
-Batch = list[tuple[Lane, int]]  # how many from the head of which lanes, the leader's first; one shape
 _NEXT_TO_NOTHING = 1.1  # what a batch may take more when lower priorities fill it
-_MOST_STEPS = 512  # a draft that is not done by then gives up
+_MOST_STEPS, _SHALLOW_STEPS = 512, 64  # a draft that is not done by then gives up
 _Heap = list[tuple[float, int, Lane]]
 
 
@@ -47,20 +47,26 @@ class Draft:
         self._at: dict[Lane, int] = {}
         self._left: dict[Shape, int] = {}
         self._heaps: dict[Shape, _Heap] = {}
-        self._steps = 0
+        self.steps = 0  # how much work the draft was, in batches
 
-    def all(self, free: Sequence[float]) -> None:
-        """Draft until nothing with a deadline is left, for instances free at `free`; raises TooLate."""
-        free = list(free)
+    def all(self, free: list[float], *, shallow: bool = False) -> Plan:
+        """Draft until nothing with a deadline is left, for instances free at `free`; raises TooLate.
+
+        `shallow` leaves out what may be dropped: whether it is late is then found when its turn comes.
+        """
         heapify(free)
+        most = _SHALLOW_STEPS if shallow else _MOST_STEPS
         for level in self._store.levels.values():
+            if shallow and level.priority < self._kept:
+                break
             order = self._order(level)
             while order and self._finite:
-                self._steps += 1
-                if self._steps > _MOST_STEPS:
+                self.steps += 1
+                if self.steps > most:
                     raise TooLate(None, inf)
                 if (lane := self._leading(order)) is not None:
                     heapreplace(free, self._fill(lane, free[0], 0))
+        return Plan(self.batches, free)
 
     def next(self, now: float, *, explore: bool = False) -> bool:
         """Draft one batch for an instance that is free at `now`, dropping what would be late; False without any."""
@@ -79,6 +85,7 @@ class Draft:
         order = [(flow.tag, index, flow) for index, flow in enumerate(level.active.values())]
         if len(order) > 1:
             heapify(order)
+            self.steps += len(order) >> 4
         return order
 
     def _leading(self, order: list[tuple[float, int, Flow]]) -> Lane | None:
@@ -91,7 +98,7 @@ class Draft:
         at = self._at
         best: Lane | None = None
         least = inf
-        self._steps += len(flow.lanes) >> 3
+        self.steps += len(flow.lanes) >> 3
         for lane in flow.lanes.values():
             place = at.get(lane, 0)
             if place < len(lane.tickets) and (best is None or lane.due(place) < least):
@@ -110,14 +117,15 @@ class Draft:
         waiting = self._remaining(shape)
         size = min(size or curve.first[min(waiting, curve.largest)], waiting)
         end = start + curve.table[size]
-        batch: Batch = []
+        batch = Batch()
         taken = self._places(shape, size, end, batch)
         if taken == waiting and 0 < taken < curve.best:
             room = bisect_right(curve.table, _NEXT_TO_NOTHING * curve.table[taken], taken, curve.best + 1) - 1 - taken
             if room > 0:
                 end = self._ride(lane, start, taken, room, batch)
-        if not batch:
+        if not taken:
             return start
+        batch.end = end
         self.batches.append(batch)
         return end
 
@@ -125,11 +133,10 @@ class Draft:
         """Fill free places with lower priorities when nobody in the batch is late by it; return when it ends."""
         table = lane.shape.curve.table
         bucket, priority = lane.shape.bucket, lane.flow.level.priority
-        least = min(piece.tickets[self._at[piece] - count].deadline for piece, count in batch)
         for level in self._store.levels.values():
             shape = level.shapes.get(bucket) if level.priority < priority else None
             count = 0 if shape is None else min(room, self._remaining(shape))
-            if shape is None or not count or start + table[taken + count] > least:
+            if shape is None or not count or start + table[taken + count] > batch.least:
                 continue
             left = self._remaining(shape)
             # Only when it saves work on the whole: then the bound that lets requests in without a draft stays true.
@@ -149,10 +156,13 @@ class Draft:
             ]
             heapify(heap)
             self._heaps[shape] = heap
+            self.steps += len(heap) >> 4
         left = size
         counts: dict[Lane, int] = {}
         unit = shape.curve.table[size] / size
+        turns = 0
         while left and heap:
+            turns += 1
             tag, index, lane = heap[0]
             flow = lane.flow
             known = self._tags.get(flow, flow.tag)
@@ -171,6 +181,7 @@ class Draft:
             self._tags[flow] = known + count * unit / flow.weight
             counts[lane] += count
             left -= count
+        self.steps += turns >> 4
         self._note(shape, counts, batch, end)
         return size - left
 
@@ -178,9 +189,11 @@ class Draft:
         left = self._remaining(shape)
         for lane, count in counts.items():
             if count:
-                batch.append((lane, count))
+                batch.pieces.append((lane, count))
+                batch.size += count
                 left -= count
                 place = self._at[lane]
+                batch.least = min(batch.least, lane.tickets[place - count].deadline)
                 self._finite -= _finite(lane.tickets, place - count, place)
                 if lane in self._careful:
                     self._keep_margin(lane.tickets[place - count : place], end)
@@ -223,7 +236,3 @@ def _finite(tickets: list[AnyTicket], begin: int, end: int) -> int:
 
 def _deadline(ticket: AnyTicket) -> float:
     return ticket.deadline
-
-
-def shape_of(batch: Batch) -> Hashable:
-    return batch[0][0].shape.bucket

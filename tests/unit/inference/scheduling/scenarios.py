@@ -1,4 +1,4 @@
-"""Random lives of a queue: requests of all kinds, cancellations, instances, costs; and what must hold in all of them."""
+"""Random lives of a queue: requests, cancellations, instances and costs; and what must hold in all of them."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

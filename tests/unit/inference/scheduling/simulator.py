@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
+from typing import TypeVar
 
 from inference_server.batching import BatchQueue, CostModel, Ended, Limits, Priority, Ticket
 from services.kit.errors import CandelaError, ResourceExhausted
 
+W = TypeVar("W")
 TrueCost = Callable[[Hashable, int], float]
 
 
@@ -51,19 +54,19 @@ class Simulation:
         self.true_cost = true_cost
         self.now = 0.0
         self.log = Log()
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._busy: set[int] = set()
         self.on_done: Callable[[Ticket[int]], None] = lambda ticket: None
 
-    def at(self, when: float, what: Callable[[], None]) -> None:
+    def at(self, when: float, what: Callable[[], object]) -> None:
         heappush(self._events, (max(when, self.now), next(self._order), what))
 
     def arrive(self, when: float, tickets: Sequence[Ticket[int]]) -> None:
-        self.at(when, lambda: self.offer(tickets))
+        self.at(when, partial(self.offer, tickets))
 
     def cancel(self, when: float, tickets: Sequence[Ticket[int]]) -> None:
-        self.at(when, lambda: self.withdraw(tickets))
+        self.at(when, partial(self.withdraw, tickets))
 
     def offer(self, tickets: Sequence[Ticket[int]]) -> bool:
         try:
@@ -104,7 +107,7 @@ class Simulation:
             end = self.now + self.true_cost(taken.batch[0].bucket, len(taken.batch))
             self.log.batches.append(Ran(self.now, end, taken.batch))
             self._put(self.log.begun, taken.batch, self.now)
-            self.at(end, lambda instance=instance, batch=taken.batch: self._finish(instance, batch))  # type: ignore[misc] # defaults bind the loop's values
+            self.at(end, partial(self._finish, instance, taken.batch))
 
     def _finish(self, instance: int, batch: Sequence[Ticket[int]]) -> None:
         self._busy.discard(instance)
@@ -117,7 +120,7 @@ class Simulation:
         for one in gone:
             self._put(self.log.ended, [one.ticket], one.error)
 
-    def _put(self, where: dict[Ticket[int], object], tickets: Sequence[Ticket[int]], what: object) -> None:  # type: ignore[type-arg]
+    def _put(self, where: dict[Ticket[int], W], tickets: Sequence[Ticket[int]], what: W) -> None:
         for one in tickets:
             others = (self.log.begun, self.log.refused, self.log.ended)
             assert not any(one in other for other in others), "a ticket ends once"
