@@ -161,10 +161,11 @@ def failure(call: Any) -> grpc.StatusCode:
     return code
 
 
-def within(serving: Serving, milliseconds: int) -> Reply:
-    """Ask the sleeper over Exchange with a deadline and return the reply."""
-    call = Call(id=1, infer=request("sleeper", [[0.0]]))
+def exchanged(serving: Serving, model: str, values: Any, milliseconds: int, traceparent: str = "") -> Reply:
+    """Ask over Exchange with a deadline and return the reply."""
+    call = Call(id=1, infer=request(model, values))
     call.context.timeout.FromMilliseconds(milliseconds)
+    call.context.traceparent = traceparent
     ended = threading.Event()
 
     def frames() -> Iterator[CallFrame]:
@@ -256,7 +257,7 @@ def test_what_never_ran_counts_as_cancelled_expired_or_refused(serving: Serving,
     whole_queue = serving.infer("sleeper", [[0.0]] * 4096, metadata=serving.metadata("payment"))
     assert failure(whole_queue) is grpc.StatusCode.RESOURCE_EXHAUSTED
     given_up.cancel()
-    assert within(serving, 200).error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert exchanged(serving, "sleeper", [[0.0]], 200).error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     eventually_sync(lambda: sleeper.counted(cancelled=2, expired=1, refused=4096, done=0))
     assert holding.result().outputs
     eventually_sync(lambda: sleeper.counted(cancelled=2, expired=1, refused=4096, done=1, failed=0))
@@ -280,6 +281,16 @@ def test_a_sampled_request_has_its_batch_in_its_trace(serving: Serving) -> None:
     assert batch.attributes[names.MODEL] == "double@2"
     assert (batch.attributes[names.BATCH_SIZE], batch.attributes[names.TENANTS]) == ("1", "1")
     assert int(batch.attributes[names.BEST_SIZE]) >= 1
+
+
+def test_a_sampled_call_inside_an_exchange_has_its_batch_in_its_trace(serving: Serving) -> None:
+    trace_id, (_, traceparent) = serving.traced(_SAMPLED)
+    assert exchanged(serving, "double", [[1, 2, 3, 4]], 10_000, traceparent).infer.outputs
+    eventually_sync(lambda: len(serving.spans_of(trace_id)) == 2, timeout=10)
+    [batch] = [span for span in serving.spans_of(trace_id) if span.name == names.BATCH_SPAN]
+    [item] = [span for span in serving.spans_of(trace_id) if span is not batch]
+    assert batch.parent_id == item.span_id
+    assert [link.span_id for link in batch.links] == [item.span_id]
 
 
 def test_requests_that_share_a_batch_are_all_linked(serving: Serving, sleeper: Fresh) -> None:
