@@ -21,7 +21,7 @@ AnyModel = Model[Any, Any]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 # How far a number of an answer may move with its company, relative to the largest one of its tensor; text never moves.
-# On CPUs onnxruntime computes each row of a batch alike, but for products of matrices; CUDA picks its algorithms by shape.
+# On CPUs onnxruntime computes the rows of a batch alike, but for some products; CUDA picks its algorithms by shape.
 _ON_CPU = {"ppocr-det": 0.0, "ppocr-rec": 1e-4, "plate-det": 1e-5, "plate-rec": 1e-5, "sentence-embed": 1e-5}
 TOLERANCE = _ON_CPU if RUNTIME.on_cpu else dict.fromkeys(CATALOGUE, 1e-3)
 DTYPES = {"FP32": np.float32, "UINT8": np.uint8, "UINT32": np.uint32, "BOOL": np.bool_, "BYTES": np.object_}
