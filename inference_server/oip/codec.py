@@ -205,7 +205,9 @@ class Codec:
 
     def _template(self, outputs: tuple[_Output, ...], shapes: Sequence[tuple[int, ...]]) -> bytes:
         """Return a response's bytes but for its id and contents: parsing them is cheaper than setting each field."""
-        key = (outputs, *shapes)
+        # All outputs is what most ask for: their shapes alone are the quicker key.
+        wanted = () if outputs is self._outputs else tuple((output.name, output.classes) for output in outputs)
+        key = (wanted, *shapes)
         template = self._templates.get(key)
         if template is None:
             response = _Response(model_name=self.card.name, model_version=self.card.version)
@@ -229,7 +231,7 @@ def _read(layout: _Layout, tensor: Any, raw: bytes | None) -> tuple[Array, int]:
         refuse_shared_memory(tensor)
     if raw is None:
         array = from_contents(layout.spec, tensor.contents, layout.shape)
-        return array, array.nbytes
+        return array, max(array.nbytes, tensor.contents.ByteSize())
     if tensor.HasField("contents"):
         raise invalid(f"contents field must not be specified when using raw_input_contents for '{tensor.name}'")
     if len(raw) == layout.size:

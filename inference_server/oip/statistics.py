@@ -13,6 +13,7 @@ from kserve import grpc_service_pb2
 
 _NS: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
+_FAILURES: Final = (names.FAILED, names.EXPIRED, names.DISPLACED)
 _Duration = grpc_service_pb2.StatisticDuration
 
 
@@ -24,16 +25,19 @@ def statistics_of(engine: Engine[Any, Any]) -> grpc_service_pb2.ModelStatistics:
     has them.
     """
     seen = engine.reporter.statistics()
-    done, ran = seen.items[names.DONE], seen.items[names.DONE] + seen.items[names.FAILED]
-    failed = sum(seen.items[outcome] for outcome in (names.FAILED, names.EXPIRED, names.DISPLACED))
+    ran = seen.items[names.DONE] + seen.items[names.FAILED]
     compute = _Duration(count=ran, ns=seen.compute_ns)
-    success = _Duration(count=done, ns=seen.queue_ns + seen.compute_ns)
-    fail = _Duration(count=failed + seen.refused_items)
+    success = _Duration(count=seen.items[names.DONE], ns=seen.queue_ns + seen.compute_ns)
+    fail = _Duration(count=sum(seen.items[outcome] for outcome in _FAILURES) + seen.refused_items)
+    cancel = _Duration(count=seen.items[names.CANCELLED])
+    responses = grpc_service_pb2.InferResponseStatistics(
+        compute_infer=compute, success=success, fail=fail, cancel=cancel
+    )
     return grpc_service_pb2.ModelStatistics(
         name=engine.card.name,
         version=engine.card.version,
         last_inference=seen.last_batch_ns // _NS_PER_MS,
-        inference_count=done,
+        inference_count=seen.items[names.DONE],
         execution_count=seen.batches,
         inference_stats=grpc_service_pb2.InferStatistics(
             success=success,
@@ -44,14 +48,7 @@ def statistics_of(engine: Engine[Any, Any]) -> grpc_service_pb2.ModelStatistics:
             compute_output=_Duration(count=ran),
         ),
         batch_stats=_batches(seen),
-        response_stats={
-            "0": grpc_service_pb2.InferResponseStatistics(
-                compute_infer=compute,
-                success=success,
-                fail=fail,
-                cancel=_Duration(count=seen.items[names.CANCELLED]),
-            )
-        },
+        response_stats={"0": responses},
     )
 
 
