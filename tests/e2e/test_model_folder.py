@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -21,6 +20,7 @@ from kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from services.kit.identity import ServiceIdentity
 from services.kit.keys import ensure_keys
 from tests.support import onnx_graphs as graphs
+from tests.support.archives import Canary
 from tests.support.child_process import start, stop
 from tests.support.eventually import eventually_sync
 from tests.support.model_folder import write_model
@@ -36,16 +36,6 @@ SQUARE = {
         [graphs.node("Mul", ["x", "x"], ["y"])],
     ).encoded()
 }
-
-
-class Canary:
-    """Leaves a file behind when it is read."""
-
-    def __init__(self, trace: Path) -> None:
-        self._trace = trace
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self._trace,)
 
 
 @dataclass(frozen=True)

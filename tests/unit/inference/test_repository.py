@@ -16,6 +16,7 @@ from inference_server.models.repository import Repository
 from inference_server.models.source import Listing
 from inference_server.models.weights import WeightsError
 from tests.support import onnx_graphs as graphs
+from tests.support.archives import Canary
 from tests.support.model_folder import write_model
 
 RUNTIME = Runtime(threads=1)
@@ -126,12 +127,12 @@ def test_a_model_without_a_manifest_or_a_file_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.safetensors", "model.gguf"])
 def test_a_pickle_under_any_name_is_refused_and_never_run(tmp_path: Path, file: str) -> None:
-    class Canary:
-        def __reduce__(self) -> Any:
-            return Path.touch, (tmp_path / "ran",)
-
     write_model(
-        tmp_path, "evil", "1", {file: pickle.dumps(Canary())}, architecture="" if "onnx" in file else "small-conv"
+        tmp_path,
+        "evil",
+        "1",
+        {file: pickle.dumps(Canary(tmp_path / "ran"))},
+        architecture="" if "onnx" in file else "small-conv",
     )
     with pytest.raises(WeightsError, match=r"a pickle, which is a program|it needs PyTorch"):
         made(tmp_path, "evil").load()
