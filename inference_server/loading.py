@@ -62,13 +62,12 @@ class Loader:
         source, listing = self._found(name, version)
         before = self._check_memory(name)
         models = [source.create(listing.name, listing.version, runtime) for runtime in self._runtimes]
+        engine: Engine[Any, Any] = Engine(models, self._clock, self._tracer, self._bounds)
         try:
-            engine: Engine[Any, Any] = Engine(models, self._clock, self._tracer, self._bounds)
             engine.load()
             self._note_memory(name, before)
         except BaseException:
-            for model in models:
-                model.close()
+            engine.discard()
             raise
         return Loaded(engine, listing.task)
 

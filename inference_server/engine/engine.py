@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -104,13 +105,19 @@ class Engine(Generic[InputT, OutputT]):
 
     def load(self) -> None:
         """Load the model, warm it up and time it. Blocks for seconds; raises what the model raises."""
-        for runner in self._runners:
-            runner.load()
+        with ThreadPoolExecutor(len(self._runners)) as pool:  # devices and processes side by side
+            for loading in [pool.submit(runner.load) for runner in self._runners]:
+                loading.result()
         timed = time_batches(
             self._runners[0].run, self._model, self.card.max_batch, self._timing_seconds, self._queue.costs
         )
         for bucket, size, seconds in timed:
             self._inline.learn(bucket, size, seconds)
+
+    def discard(self) -> None:
+        """Give back what `load` took, all or part of it, when the engine is not to be opened. Blocks."""
+        self._close_runners()
+        self.reporter.close()
 
     def open(self) -> None:
         """Begin to take work; call on the loop thread, after `load`."""

@@ -1,5 +1,6 @@
 """One instance of a model: a thread that asks for batches, runs them, and hands the outcomes to the loop."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,9 @@ from inference_server.models.model import ModelCard
 
 if TYPE_CHECKING:
     from inference_server.engine.dispatcher import Dispatcher
+
+_LOG = logging.getLogger(__name__)
+_AFTER_STUMBLING = 0.1  # seconds
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Instance:
         self._dispatcher = dispatcher
         self._monotonic = monotonic
         self._handed: Taken[Slot] | None = None
+        self._outcome: Outcome | None = None  # of the last batch, as long as nobody was told of it
         self._stopping = False
         # A bare lock, taken while there is nothing to do: to wake by it is one system call, a Condition needs several.
         self._work = threading.Lock()
@@ -59,7 +64,7 @@ class Instance:
 
     def start(self, post: Post) -> None:
         """Begin to ask for batches."""
-        name = f"{self._card.name}-{self.number}"[:15]  # what the system shows of a thread's name
+        name = f"{self._card.name}-{self.number}"
         self._thread = threading.Thread(target=self._serve, args=(post,), name=name, daemon=True)
         self._thread.start()
 
@@ -92,25 +97,38 @@ class Instance:
         return Outcome(self.number, batch, computed.results, began, ended, began_ns, computed.ok)
 
     def _serve(self, post: Post) -> None:
-        outcome: Outcome | None = None
+        while not self._stopping:
+            try:
+                self._work_on(post)
+            except Exception:  # noqa: BLE001 - a defect outside of the model costs a batch its statistics, not an instance
+                _LOG.exception("an instance of the model %s stumbled and goes on", self._card.identity)
+                self._deliver(post)
+                self._work.acquire(timeout=_AFTER_STUMBLING)
+        if self._outcome is not None:
+            self._dispatcher.finished(self, self._outcome)
+            self._deliver(post)
+
+    def _work_on(self, post: Post) -> None:
         while not self._stopping:
             if not self.runner.alive:
-                self._deliver(post, outcome)
-                outcome = None
+                if self._outcome is not None:
+                    self._dispatcher.finished(self, self._outcome)
+                    self._deliver(post)
                 self.runner.revive()
                 continue
+            outcome = self._outcome
             taken = self._dispatcher.next(self, outcome)
+            self._outcome = None
             if outcome is not None or taken.ended:
                 post(outcome, taken.ended)
-            outcome = None
             batch = taken.batch or self._sleep()
             if batch:
-                outcome = self.run(batch)
-        self._deliver(post, outcome)
+                self._outcome = self.run(batch)
 
-    def _deliver(self, post: Post, outcome: Outcome | None) -> None:
+    def _deliver(self, post: Post) -> None:
+        """Hand over the outcome that is left, if any."""
+        outcome, self._outcome = self._outcome, None
         if outcome is not None:
-            self._dispatcher.finished(self, outcome)
             post(outcome, ())
 
     def _sleep(self) -> Sequence[Ticket[Slot]]:

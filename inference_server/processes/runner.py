@@ -33,7 +33,7 @@ class InProcess:
     """One process with one model. `run` and `revive` belong to the instance's thread; `interrupt` to any.
 
     The model is pickled before it is loaded, so it must be importable by its class's name and hold nothing that cannot
-    be pickled until `load`. In this process it only says of what shape items are.
+    be pickled until `load`. In this process it only says of what shape items are and gives its samples.
     """
 
     watch_seconds = 1.0

@@ -141,6 +141,15 @@ async def test_every_instance_has_a_process_and_all_end_with_the_engine() -> Non
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
+async def test_a_model_that_is_not_kept_leaves_no_process() -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    engine: Engine[Any, Any] = Engine([Apart(instances=2)], SystemClock(), NoOpTracer(), Bounds(timing_seconds=0.0))
+    await asyncio.to_thread(engine.load)
+    assert len({child.pid for child in psutil.Process().children()} - before) == 2
+    await asyncio.to_thread(engine.discard)
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
 async def test_what_the_model_raises_when_it_loads_is_raised_here() -> None:
     with pytest.raises(WeightsError, match="there are no weights"):
         await started(Apart(fails_to_load=True))
