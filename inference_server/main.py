@@ -69,6 +69,7 @@ async def compose_with(
     try:
         await host.start(names, optional)
     except (WeightsError, CandelaError) as error:
+        await host.close(0.0)  # those that did load: their processes are to end
         raise StartError(f"the inference server cannot load its models: {error}") from error
     EXPOSITION.watch(partial(readiness, host))
     try:
