@@ -49,7 +49,7 @@ class OnnxTensors:
         try:
             self.signature.check_samples(manifest.samples)
         except InvalidArgument as error:
-            raise WeightsError(f"the manifest of {name}: {error.message}") from error
+            raise WeightsError(f"the manifest's {error.message}") from error
         self._shapes = manifest.samples
         self._fixed = batch if graph.inputs and graph.inputs[0].shape and graph.inputs[0].shape[0] else 0
         self._runtime = runtime

@@ -9,6 +9,7 @@ from inference_server.models.manifest import Manifest
 from inference_server.models.torch_backend.architecture import Architecture
 from inference_server.models.torch_backend.module_model import PLATFORM, ModuleModel
 from inference_server.models.weights import WeightsError
+from services.kit.errors import InvalidArgument
 
 _PACKAGE = "inference_server.models.torch_backend"
 # Name → module; each has `architecture(options)`, which raises ValueError for options that it does not know.
@@ -21,7 +22,12 @@ def create(identity: tuple[str, str], manifest: Manifest, read: Callable[[], byt
         raise WeightsError(f"tensors are run by {PLATFORM}, and not by {manifest.platform!r}")
     if manifest.max_batch == 0:
         raise WeightsError("max_batch 0 (no batch dimension) is for ONNX only")
-    return ModuleModel(identity, architecture(manifest.architecture, manifest.options), manifest, read, runtime)
+    model = ModuleModel(identity, architecture(manifest.architecture, manifest.options), manifest, read, runtime)
+    try:
+        model.signature.check_samples(manifest.samples)
+    except InvalidArgument as error:
+        raise WeightsError(f"the manifest's {error.message}") from error
+    return model
 
 
 def architecture(name: str, options: Mapping[str, Any] | None = None) -> Architecture:

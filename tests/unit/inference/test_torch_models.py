@@ -226,6 +226,7 @@ def test_a_seed_gives_one_file(tmp_path: Path) -> None:
         ({"architecture": "crnn-reader", "options": {"classes": 1}}, "classes"),
         ({"architecture": "small-conv", "platform": "onnxruntime_onnx"}, "pytorch"),
         ({"architecture": "small-conv", "max_batch": 0}, "max_batch 0"),
+        ({"architecture": "small-conv", "samples": [{"pictures": [3, 64, 64]}]}, "samples give pictures"),
     ],
 )
 def test_a_manifest_that_means_nothing_is_refused(tmp_path: Path, manifest: Mapping[str, Any], message: str) -> None:
