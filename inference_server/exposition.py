@@ -8,6 +8,7 @@ did before stays with `other`.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Final
 
 from prometheus_client import REGISTRY
@@ -24,10 +25,15 @@ Ready = Callable[[], Mapping[str, bool]]
 """Says of every model that is to answer, by its identity, whether it does."""
 
 
+# The last batch of a model is counted a moment after the model was closed.
+_LINGER_SECONDS: Final = 10.0
+
+
 class Exposition(Collector):
     """Every model's numbers as Prometheus wants them. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._lock = Lock()
         self._tallies: list[Tally] = []
         self._past: dict[str, Tally] = {}  # of models that are gone, by identity
@@ -61,7 +67,8 @@ class Exposition(Collector):
         return iter(families.all())
 
     def _retire(self) -> None:
-        for tally in [one for one in self._tallies if one.closed]:
+        before = self._clock() - _LINGER_SECONDS
+        for tally in [one for one in self._tallies if one.closed and one.closed < before]:
             self._tallies.remove(tally)
             past = self._past.setdefault(tally.model, Tally(tally.model))
             past.absorb(tally)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Final, TypeVar
 
 from opentelemetry.trace import SpanContext
@@ -185,7 +185,7 @@ class Tally:
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.closed = False
+        self.closed = 0.0  # when, by the process's monotonic clock; 0.0 while it is open
         self.best: Best | None = None
         self.since_ns, self.last_batch_ns = time_ns(), 0
         self.items = dict.fromkeys(names.OUTCOMES, 0)
@@ -280,10 +280,10 @@ class Tally:
         return (self.best(bucket) or 0) if bucket is not None else 0
 
     def close(self) -> None:
-        """Nothing waits any more, and nothing more comes."""
+        """Nothing waits any more; only what is on its way is counted yet."""
         self.waiting_items = self.waiting_bytes = 0
         self.best = None
-        self.closed = True
+        self.closed = self.closed or monotonic()
 
     def absorb(self, other: "Tally") -> None:
         """Add what another one counted, which is over."""

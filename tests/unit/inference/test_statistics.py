@@ -1,6 +1,7 @@
 """The numbers of a model: exact totals, per tenant, size and shape, bounded, and as Prometheus sees them."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 
@@ -193,6 +194,19 @@ def test_counters_outlive_a_model_that_is_loaded_anew(page: tuple[Exposition, Co
         assert sample(registry, "inference_tenant_items_total", tenant="t", outcome="done") == 7
         assert sample(registry, "inference_waiting_items") == 2
     assert living.statistics().items["done"] == 1
+
+
+def test_what_is_counted_a_moment_after_the_end_is_counted_too() -> None:
+    clock = [time.monotonic()]
+    registry, exposition = CollectorRegistry(), Exposition(lambda: clock[0])
+    registry.register(exposition)
+    exposition.add(tally := Tally("m@1"))
+    tally.close()
+    assert sample(registry, "inference_items_total", outcome="done") == 0
+    tally.batch(record([0.002]))
+    clock[0] += 60.0
+    for _ in range(2):
+        assert sample(registry, "inference_items_total", outcome="done") == 1
 
 
 def test_readiness_comes_from_whoever_knows(page: tuple[Exposition, CollectorRegistry]) -> None:
