@@ -69,14 +69,17 @@ def bare(workload: Workload) -> Entrant:
 def peers(workload: Workload, in_flight: int) -> dict[str, Entrant]:
     """Return the peers that are installed, under load by h2load."""
 
-    def entrant(peer: str) -> Entrant:
-        def run(pace: Pace) -> Run:
-            with serving(peer_servers.recipe(peer, workload)) as server:
-                return unary(server, lambda: peer_servers.target(peer, server, workload), in_flight, pace)
+    return {name: peer(name, workload, in_flight) for name in PEERS if not missing(name)}
 
-        return run
 
-    return {peer: entrant(peer) for peer in PEERS if not missing(peer)}
+def peer(name: str, workload: Workload, in_flight: int, settings: Mapping[str, str] | None = None) -> Entrant:
+    """Return one peer, with variables of its own."""
+
+    def run(pace: Pace) -> Run:
+        with serving(peer_servers.recipe(name, workload, settings=settings)) as server:
+            return unary(server, lambda: peer_servers.target(name, server, workload), in_flight, pace)
+
+    return run
 
 
 def ours_unary(ours: Ours, in_flight: int) -> Entrant:

@@ -50,8 +50,8 @@ def target(peer: str, server: Server, workload: Workload) -> Target:
     return Target(server.address, "/inference", payload, {"content-type": "application/octet-stream"})
 
 
-def recipe(peer: str, workload: Workload, deadline: float = 0.0) -> Recipe:
-    """Return how to start a peer for a workload; it is told the deadline where it can be."""
+def recipe(peer: str, workload: Workload, deadline: float = 0.0, settings: Mapping[str, str] | None = None) -> Recipe:
+    """Return how to start a peer for a workload; it is told the deadline where it can be. `settings` are variables."""
 
     def environment(folder: Path, port: int) -> Mapping[str, str]:
         variables = orders(workload.name, port, folder / "counts", deadline)
@@ -63,6 +63,7 @@ def recipe(peer: str, workload: Workload, deadline: float = 0.0) -> Recipe:
             "VIRTUAL_ENV": str(HOME / peer),
             "BENTOML_DO_NOT_TRACK": "1",
             "BENTOML_HOME": str(folder),
+            **(settings or {}),
         }
 
     def command(folder: Path, port: int) -> Sequence[str | Path]:

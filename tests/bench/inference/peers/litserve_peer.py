@@ -7,12 +7,16 @@ is alone. Its request timeout is the deadline: what waited longer is answered 50
 """
 
 import base64
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import litserve
 
 from tests.bench.inference.peers.orders import DEADLINE, PORT, WORKLOAD, ordered_run
+
+# ZeroMQ between its processes; without it they use queues of multiprocessing, which is its default.
+_FAST = os.environ.get("CANDELA_BENCH_FAST_QUEUE", "1") == "1"
 
 
 class Api(litserve.LitAPI):
@@ -48,7 +52,7 @@ def main() -> None:
     window = (WORKLOAD.seconds or 0.0) / 10
     api: Any = Api(max_batch_size=WORKLOAD.max_batch, batch_timeout=window)
     server = litserve.LitServer(
-        api, accelerator="cpu", workers_per_device=1, timeout=DEADLINE or 30, fast_queue=True, disable_openapi_url=True
+        api, accelerator="cpu", workers_per_device=1, timeout=DEADLINE or 30, fast_queue=_FAST, disable_openapi_url=True
     )
     server.run(host="127.0.0.1", port=PORT, num_api_servers=1, log_level="warning", generate_client_file=False)
 
