@@ -56,6 +56,6 @@ def _print(
     cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_DUPLEX, scale, colour, max(1, round(2 * scale)), cv2.LINE_AA)
 
 
-def _picture(canvas: npt.NDArray[Any] | cv2.typing.MatLike) -> Picture:
+def _picture(canvas: "npt.NDArray[Any] | cv2.typing.MatLike") -> Picture:
     height, width = canvas.shape[:2]
     return Picture(np.asarray(canvas, dtype=np.uint8).tobytes(), width, height, PixelFormat.RGB8)
