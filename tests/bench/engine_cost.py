@@ -142,8 +142,8 @@ async def alone(seconds: float) -> str:
 
 async def main() -> None:
     tune_switching()
-    for line in (under_load(0.005), under_load(0.0), alone(0.0), alone(0.001)):
-        print(await line)
+    for measure, seconds in ((under_load, 0.005), (under_load, 0.0), (alone, 0.0), (alone, 0.001)):
+        print(await measure(seconds))
 
 
 if __name__ == "__main__":
