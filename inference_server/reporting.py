@@ -1,7 +1,7 @@
 """What a model's engine tells the outside: numbers for statistics and Prometheus, and a span for each sampled batch.
 
-The engine calls it on the loop thread only, with everything that it knows of a batch once the batch is over. Measured,
-for batches of 32 items of one tenant: see the figures in docs/inference.md.
+The engine calls it on the loop thread only, with everything that it knows of a batch once the batch is over. What it
+costs measures tests/bench/reporting_cost.py: 0.2 µs an item in batches of 32.
 """
 
 import weakref
