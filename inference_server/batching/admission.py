@@ -13,8 +13,8 @@ from inference_server.batching.schedule import Draft, TooLate
 from services.kit.errors import ResourceExhausted
 
 _MOST_TURNS = 512  # batches of a single lane that are gone through one by one
-_MOST_STEPS = 96  # so many batches may be drafted at once,
-_STEPS_A_SECOND = 5000.0  # and so many on the long run: a few percent of a core
+_MOST_STEPS = 256  # so many batches may be drafted at once,
+_STEPS_A_SECOND = 20000.0  # and so many on the long run: at most a tenth of a core
 _CONTENDED = 0.5  # a queue that is so full is shared by weight
 
 
@@ -80,19 +80,16 @@ class Admission:
     def share(self, tickets: Sequence[AnyTicket], flow: Flow, now: float) -> None:
         """Refuse what makes a tenant hold more than its share of the time until the deadline, while others are active.
 
-        The tickets are in the store. Time is contended when half of it is taken; a tenant that holds nothing else gets
-        what is left. One batch is not shared: whoever comes finds one running.
+        The tickets are in the store. What waits for the next batch is not shared, or instances would idle; nor is one
+        batch before and one after, which whoever comes finds running or just misses.
         """
         deadline = tickets[-1].deadline
         store, count = self._store, self._instances.count
-        if deadline == inf or flow.count == len(tickets):
+        if deadline == inf or flow.count == len(tickets) or store.work <= count * store.longest:
             return
-        busy = self._instances.busy(now) / count
         share = flow.level.share(flow)
-        quota = share * count * (deadline - now - busy - 2.0 * store.longest - store.margin)
-        if store.work / count <= max(_CONTENDED * (deadline - now) - busy, store.longest):
-            quota = max(quota, store.longest)
-        over = flow.work() - quota
+        slack = deadline - now - self._instances.busy(now) / count - 2.0 * store.longest - store.margin
+        over = flow.work() - share * count * slack
         if over > 0.0:
             raise refusals.over_share(over / (share * count))
 
@@ -121,7 +118,11 @@ class Admission:
             raise self._refusal(tickets, TooLate(None, inf), now)
         draft = Draft(store, flow.level.priority, frozenset(tickets))
         try:
-            return Admitted(draft.all(self._instances.free(now), shallow=hurried), draft.dropped)
+            plan = draft.all(self._instances.free(now), shallow=hurried)
+            if hurried:
+                for level in store.levels.values():
+                    level.overtaken |= level.priority < flow.level.priority
+            return Admitted(plan, draft.dropped)
         except TooLate as late:
             raise self._refusal(tickets, late, now) from None
         finally:

@@ -88,7 +88,8 @@ class Level:
     """Everything of one priority. `virtual` is the virtual time of who was served last."""
 
     __slots__ = (
-        "_limits", "_recount", "active", "bytes", "count", "flows", "priority", "shapes", "virtual", "weights",
+        "_limits", "_recount", "active", "bytes", "count", "flows", "overtaken", "priority", "shapes",
+        "virtual", "weights",
     )  # fmt: skip
 
     def __init__(self, priority: Priority, limits: Limits) -> None:
@@ -101,6 +102,7 @@ class Level:
         self.bytes = 0
         self.virtual = 0.0
         self.weights = 0.0  # of the flows that tried lately
+        self.overtaken = False  # whether higher priorities were let in without a look at what waits here
         self._recount = -inf
 
     def attempt(self, tenant: str, now: float) -> Flow:
@@ -270,6 +272,8 @@ class Store:
             del flow.lanes[shape.bucket], shape.lanes[flow.tenant]
         if not flow.count:
             del flow.level.active[flow.tenant]
+            if not flow.level.count:
+                flow.level.overtaken = False
         if not shape.count:
             del flow.level.shapes[shape.bucket]
         if self.probes:

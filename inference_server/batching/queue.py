@@ -240,10 +240,12 @@ class BatchQueue(Generic[P]):
         return tickets
 
     def _end_late(self, tickets: Sequence[AnyTicket], ended: list[Ended[Any]]) -> None:
-        if tickets:
-            for ticket in tickets:
-                self._store.remove(ticket)
-            ended += _ended(tickets, refusals.too_late(self._store.work / self._instances.count))
+        wait = self._store.work / self._instances.count
+        for ticket in tickets:
+            overtaken = ticket.lane.flow.level.overtaken
+            self._store.remove(ticket)
+            error = refusals.displaced("too_late", wait) if overtaken else refusals.too_late(wait)
+            ended.append(Ended(ticket, error))
 
 
 def _ended(tickets: Iterable[AnyTicket], error: CandelaError) -> list[Ended[Any]]:

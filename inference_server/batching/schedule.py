@@ -14,7 +14,7 @@ from inference_server.batching.lanes import AnyTicket, Flow, Lane, Level, Shape,
 from inference_server.batching.plan import Batch, Plan
 from inference_server.batching.tickets import Priority
 
-_NEXT_TO_NOTHING = 1.1  # what a batch may take more when lower priorities fill it
+_NEXT_TO_NOTHING = 1.02  # what a batch may take more when lower priorities fill it
 _MOST_STEPS, _SHALLOW_STEPS = 512, 64  # a draft that is not done by then gives up
 _Heap = list[tuple[float, int, Lane]]
 

@@ -30,7 +30,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A model with affine costs in ticks by bucket, and what comes."""
+    """A model with affine costs in ticks by bucket, and what comes: of how many tenants, shapes and priorities."""
 
     max_batch: int
     instances: int
@@ -38,6 +38,9 @@ class Scenario:
     max_bytes: int
     costs: Sequence[tuple[int, int]]
     arrivals: Sequence[Arrival]
+    tenants: int = 3
+    shapes: int = 3
+    priorities: int = 3
 
 
 ARRIVALS = st.builds(
@@ -60,6 +63,9 @@ SCENARIOS = st.builds(
     max_bytes=st.integers(6, 100),
     costs=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), min_size=3, max_size=3),
     arrivals=st.lists(ARRIVALS, min_size=1, max_size=30),
+    tenants=st.integers(1, 3),
+    shapes=st.integers(1, 3),
+    priorities=st.integers(1, 3),
 )
 
 
@@ -82,7 +88,7 @@ class Watched(Simulation):
         when = 0
         for one in scenario.arrivals:
             when += one.after
-            self._plan_arrival(float(when), one)
+            self._plan_arrival(float(when), one, scenario)
 
     def exact(self, bucket: Hashable, size: int) -> float:
         assert isinstance(bucket, int)
@@ -95,13 +101,11 @@ class Watched(Simulation):
             factor = self._noise[len(self.log.batches) % len(self._noise)]
         return factor * self.exact(bucket, size)
 
-    def _plan_arrival(self, when: float, one: Arrival) -> None:
+    def _plan_arrival(self, when: float, one: Arrival, scenario: Scenario) -> None:
         deadline = when + one.lifetime if one.lifetime else inf
-        tickets = [
-            Ticket(index, (one.bucket + index * one.spread) % 3, one.size, when, deadline, Priority(one.priority),
-                   f"tenant-{one.tenant}")
-            for index in range(one.items)
-        ]  # fmt: skip
+        priority, tenant = Priority(1 + one.priority % scenario.priorities), f"tenant-{one.tenant % scenario.tenants}"
+        shapes = [(one.bucket + index * one.spread) % scenario.shapes for index in range(one.items)]
+        tickets = [Ticket(0, shape, one.size, when, deadline, priority, tenant) for shape in shapes]
         self.all += tickets
         self.arrive(when, tickets)
         if one.cancelled:
