@@ -63,7 +63,7 @@ class BatchQueue(Generic[P]):
         size = first.size if len(tickets) == 1 else sum(ticket.size for ticket in tickets)
         leave = admission.fits(tickets, flow, size)
         store.reprice()
-        if (refusal := admission.known_refusal(tickets, flow, now)) is not None:
+        if self._instances.running and (refusal := admission.known_refusal(tickets, flow, now)) is not None:
             raise refusal
         store.add(tickets, flow)
         try:
