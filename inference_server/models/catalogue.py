@@ -1,6 +1,5 @@
 """Which models there are. A model's module, with everything heavy it needs, is imported only when it is created."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,15 +31,10 @@ class Entry:
 
     def create(self, runtime: Runtime) -> Model[Any, Any]:
         """Import the model's module and make the model, not yet loaded. From any thread."""
-        with _IMPORTING:
-            module = import_module(self.module)
-        factory: Callable[[Runtime], Model[Any, Any]] = getattr(module, self.type_name)
+        factory: Callable[[Runtime], Model[Any, Any]] = getattr(import_module(self.module), self.type_name)
         return factory(runtime)
 
 
-# Models are made on threads side by side. OpenCV takes itself out of `sys.modules` while it is imported: another thread
-# that imports it at that moment gets a part of it (seen in one start of eight).
-_IMPORTING = threading.Lock()
 _ENTRIES = (
     Entry("ppocr-det", Task.DETECT_TEXT, "inference_server.models.ppocr_detection", "TextDetection"),
     Entry("ppocr-rec", Task.RECOGNIZE_TEXT, "inference_server.models.ppocr_recognition", "TextRecognition"),

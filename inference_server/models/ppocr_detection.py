@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import dist
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from inference_server.models.device import Runtime
 from inference_server.models.model import Arrays, ModelCard, TensorSpec, run_prepared
+from inference_server.models.opencv import cv2
 from inference_server.models.picture import Picture
 from inference_server.models.sample_pictures import sample_page
 from inference_server.models.sessions import frugal, open_session

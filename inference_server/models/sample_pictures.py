@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference_server.models.opencv import cv2
 from inference_server.models.picture import Picture, PixelFormat
 
 _BLUE, _WHITE, _INK = (20, 70, 190), (250, 250, 250), (30, 30, 30)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from inference_server.models.opencv import cv2
 from inference_server.models.picture import Picture, PixelFormat
 
 # Which channels hold blue, green and red, the order PP-OCR was trained with.

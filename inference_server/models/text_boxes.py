@@ -9,9 +9,10 @@ trapezoids and shifts words by up to 10 pixels; and importing it loads 16 MB of 
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+
+from inference_server.models.opencv import cv2
 
 Corners = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
 
