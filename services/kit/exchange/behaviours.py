@@ -17,7 +17,7 @@ from services.kit.errors import Internal
 from services.kit.exchange.incoming import Incoming
 from services.kit.pipeline.core import fingerprint, is_being_cancelled
 from services.kit.pipeline.failures import as_error
-from services.kit.pipeline.item_telemetry import span_of, with_trace
+from services.kit.pipeline.item_telemetry import span_of
 
 
 class NoContext:
@@ -38,8 +38,7 @@ def is_behaviour(handler: object) -> bool:
 async def run(incoming: Incoming, behaviour: Any) -> None:
     """Let `behaviour` answer a call; what it raises fails that call alone."""
     info = incoming.method.info
-    seen = incoming.seen = with_trace(incoming.seen, info)
-    otel_context.attach(trace.set_span_in_context(span_of(seen)))  # of this task, and it ends with it
+    otel_context.attach(trace.set_span_in_context(span_of(incoming.trace())))  # of this task, and it ends with it
     try:
         mark = await fingerprint(info, incoming.request) if incoming.request_id else b""
         with handling(incoming.call(mark)):

@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
 
 from services.kit.call import Call, Principal
 from services.kit.errors import CandelaError
-from services.kit.pipeline.item_telemetry import ItemTrace
+from services.kit.pipeline.item_telemetry import ItemTrace, with_trace
 from services.kit.pipeline.items import ItemMethod
 from services.kit.pipeline.requests import IDEMPOTENCY_KEY
 
@@ -46,6 +46,7 @@ class Incoming:
         "seen",
         "session",
         "started",
+        "traceparent",
     )
 
     def __init__(self, session: "Session", number: int, member: str, method: ItemMethod, request: Message) -> None:
@@ -59,6 +60,7 @@ class Incoming:
         self.priority = 0
         self.principal: Principal = session.principal
         self.request_id = ""
+        self.traceparent = ""
         self.seen: ItemTrace | None = None
         self.done = False
         self.credit: int | None = None  # how many replies may leave; None for as many as the stream bears
@@ -95,6 +97,11 @@ class Incoming:
     def dropped(self) -> None:
         """Tell the handler that nobody waits any more."""
         self.taken_callback()()
+
+    def trace(self) -> ItemTrace:
+        """Return the call's trace, made now if there was none."""
+        seen = self.seen = with_trace(self.seen, self.method.info, self.traceparent)
+        return seen
 
     def forget(self) -> None:
         """Let go of what a call that is over has no use for."""

@@ -28,7 +28,7 @@ from services.kit.exchange.table import Actors, Entry, Table, admit
 from services.kit.grpc_status import code_of, to_status
 from services.kit.pipeline.deadline import too_late
 from services.kit.pipeline.failures import as_error
-from services.kit.pipeline.item_telemetry import ItemTrace, span_of, with_trace
+from services.kit.pipeline.item_telemetry import ItemTrace, span_of
 
 _AROUND = 16  # bytes of a reply beside its message
 _SOONEST = 0.005  # deadlines are looked at this often at most, in seconds
@@ -78,22 +78,31 @@ class Session:
         self.held_bytes += held.size
         now = self.table.clock.monotonic()
         entries, groups = self.table.entries, dict[str, list[Incoming]]()
-        for call in calls:
-            member = call.WhichOneof("request")
-            entry = entries.get(member)
-            if entry is None:
-                self._word(call, member)
-            elif (incoming := self._accept(call, entry, held, now)) is not None:
+        arrived: dict[str, int] = {}
+        try:
+            for call in calls:
+                member = call.WhichOneof("request")
+                entry = entries.get(member)
+                if entry is None:
+                    self._word(call, member)
+                    continue
+                incoming = self._accept(call, entry, held, now)
+                arrived[member] = arrived.get(member, 0) + 1
+                if incoming.done:
+                    continue
                 if member in groups:
                     groups[member].append(incoming)
                 else:
                     groups[member] = [incoming]
+        finally:
+            for member, count in arrived.items():
+                entries[member].in_flight.inc(count)
         if not held.calls:
             self.held_bytes -= held.size
         for member, items in groups.items():
             self._begin(entries[member], items)
 
-    def _accept(self, call: Any, entry: Entry, held: Held, now: float) -> Incoming | None:
+    def _accept(self, call: Any, entry: Entry, held: Held, now: float) -> Incoming:
         number = call.id
         if number == 0 or number in self.open:
             raise InvalidArgument(f"the id {number} of a call is zero or in use")
@@ -101,7 +110,6 @@ class Session:
         incoming.started = now
         incoming.frame = held
         held.calls += 1
-        entry.in_flight.inc()
         self.open[number] = incoming
         try:
             if len(self.open) > self.table.options.window:
@@ -113,7 +121,6 @@ class Session:
             admit(self.table, entry, self._actors, incoming, call.context)
         except CandelaError as error:
             self.fail(incoming, error)
-            return None
         return incoming
 
     def _begin(self, entry: Entry, items: list[Incoming]) -> None:
@@ -183,8 +190,7 @@ class Session:
 
     def fail(self, incoming: Incoming, error: CandelaError) -> None:
         """End a call with an error; its replies that wait for credit are dropped."""
-        seen = incoming.seen = with_trace(incoming.seen, incoming.method.info)
-        status = to_status(error, _trace_id(seen))
+        status = to_status(error, _trace_id(incoming.trace()))
         element = self.outbox.add(incoming.id, status.ByteSize() + _AROUND)
         element.last = True
         element.error.CopyFrom(status)
@@ -232,11 +238,15 @@ class Session:
             self._held_replies -= 0 if message is None else message.ByteSize()
 
     def _report(self, incoming: Incoming, code: grpc.StatusCode, description: str) -> None:
-        self.table.telemetry.end(
-            incoming.method.info,
-            incoming.seen,
+        telemetry, info = self.table.telemetry, incoming.method.info
+        seconds = self.table.clock.monotonic() - incoming.started
+        if code is _OK and telemetry.good(info, incoming.seen, seconds):
+            return
+        telemetry.end(
+            info,
+            incoming.trace(),
             code,
-            self.table.clock.monotonic() - incoming.started,
+            seconds,
             principal=incoming.principal,
             request_id=incoming.request_id,
             description=description,

@@ -123,6 +123,7 @@ def admit(table: Table, entry: Entry, actors: Actors, incoming: Incoming, contex
     """
     method = entry.method
     traceparent, request_id, priority = context.traceparent, context.request_id, context.priority
+    incoming.traceparent = traceparent
     incoming.seen = table.telemetry.begin(method.info, traceparent)
     incoming.principal = principal = actors.of(context)
     method.admit(principal)

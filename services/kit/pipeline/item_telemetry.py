@@ -15,7 +15,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from prometheus_client import Counter, Histogram
 
 from observability import names
 from observability.metrics import counter, histogram
@@ -25,6 +24,7 @@ from services.kit.pipeline.telemetry import OUR_FAULT, SLOW_SECONDS, in_flight_o
 
 _IDS = RandomIdGenerator()
 _TRACEPARENT_PARTS = 4
+_NOT_SAMPLED = frozenset("02468aceACE")  # last digits of the flags, whose lowest bit says it
 _OK = grpc.StatusCode.OK
 
 
@@ -48,40 +48,49 @@ class Tally:
         self._requests = requests
         self._durations = durations
         self._in_flight = in_flight
-        self._counters: dict[tuple[str, grpc.StatusCode], Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
-        self._ended: dict[tuple[str, grpc.StatusCode], int] = {}
-        self._seconds: list[tuple[MethodInfo, float]] = []
+        self._good: dict[str, tuple[MethodInfo, list[float]]] = {}
+        self._bad: list[tuple[MethodInfo, grpc.StatusCode, float]] = []
+        self._scheduled = False
+
+    def good(self, info: MethodInfo, seconds: float) -> None:
+        """Count a call that was answered well."""
+        if info.path in self._good:
+            self._good[info.path][1].append(seconds)
+        else:
+            self._good[info.path] = (info, [seconds])
+            self._schedule()
 
     def add(self, info: MethodInfo, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that ended."""
-        if not self._seconds:
-            asyncio.get_running_loop().call_soon(self.flush)
-        key = (info.path, code)
-        if key in self._ended:
-            self._ended[key] += 1
+        if code is _OK:
+            self.good(info, seconds)
         else:
-            self._ended[key] = 1
-            if key not in self._counters:
-                self._counters[key] = counter(self._requests).labels(info.service, info.method, code.name)
-            if info.path not in self._histograms:
-                self._histograms[info.path] = histogram(self._durations).labels(info.service, info.method)
-        self._seconds.append((info, seconds))
+            self._bad.append((info, code, seconds))
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Tell the metrics."""
-        ended, self._ended = self._ended, {}
-        taken, self._seconds = self._seconds, []
-        for key, count in ended.items():
-            self._counters[key].inc(count)
-        histograms = self._histograms
-        leaving: dict[str, int] = {}
-        for info, seconds in taken:
-            histograms[info.path].observe(seconds)
-            leaving[info.service] = leaving.get(info.service, 0) + 1
+        self._scheduled = False
+        good, self._good = self._good, {}
+        bad, self._bad = self._bad, []
+        for info, taken in good.values():
+            self._tell(info, _OK, taken)
+        for info, code, seconds in bad:
+            self._tell(info, code, [seconds])
+
+    def _tell(self, info: MethodInfo, code: grpc.StatusCode, taken: list[float]) -> None:
+        service, method = info.service, info.method
+        counter(self._requests).labels(service, method, code.name).inc(len(taken))
+        observe = histogram(self._durations).labels(service, method).observe
+        for seconds in taken:
+            observe(seconds)
         if self._in_flight:
-            for service, count in leaving.items():
-                in_flight_of(service).dec(count)
+            in_flight_of(service).dec(len(taken))
 
 
 @dataclass(slots=True, eq=False)
@@ -105,17 +114,25 @@ class ItemTelemetry:
         self._tally = Tally(names.RPC_REQUESTS, names.RPC_DURATION, in_flight=True)
 
     def begin(self, info: MethodInfo, traceparent: str) -> ItemTrace | None:
-        """Return the trace of a new item, None for one that is not sampled and whose caller has none."""
+        """Return the trace of a new item, None for one that is not sampled.
+
+        The text of a caller's trace that is not sampled is not read before `with_trace` needs it.
+        """
         if not traceparent:
             if random.random() >= self._sampled:  # noqa: S311 - which ones are recorded is no secret
                 return None
             return _trace(info, self._start(info, None, {}))
-        parent = parse_traceparent(traceparent)
-        if parent is None:
+        if traceparent[-1] in _NOT_SAMPLED:
             return None
-        if not parent.trace_flags.sampled:
-            return ItemTrace(info, parent)
-        return _trace(info, self._start(info, parent, {}))
+        parent = parse_traceparent(traceparent)
+        return None if parent is None else _trace(info, self._start(info, parent, {}))
+
+    def good(self, info: MethodInfo, seen: ItemTrace | None, seconds: float) -> bool:
+        """Count an item that was answered well, when no more than that is to be told of it; say whether."""
+        if seen is not None or seconds >= SLOW_SECONDS or self._log_all:
+            return False
+        self._tally.good(info, seconds)
+        return True
 
     def end(
         self,
@@ -130,11 +147,8 @@ class ItemTelemetry:
     ) -> None:
         """Report an item that ended."""
         self._tally.add(info, code, seconds)
-        if code is not _OK or self._log_all:
-            if self._log:
-                log_line(info, code, seconds, principal, request_id)
-        elif seen is None and seconds < SLOW_SECONDS:
-            return
+        if self._log and (code is not _OK or self._log_all):
+            log_line(info, code, seconds, principal, request_id)
         span = seen.span if seen else None
         if span is None:
             if code not in OUR_FAULT and seconds < SLOW_SECONDS:
@@ -171,14 +185,17 @@ def _finish(span: trace.Span, code: grpc.StatusCode, request_id: str, descriptio
     span.end()
 
 
-def with_trace(seen: ItemTrace | None, info: MethodInfo) -> ItemTrace:
-    """Return the trace of an item that is about to need one, for its error or for calls of its own: a new one if None.
+def with_trace(seen: ItemTrace | None, info: MethodInfo, traceparent: str) -> ItemTrace:
+    """Return the trace of an item that is about to need one, for its report or for calls of its own.
 
-    A new one is not sampled: what happens inside an item that is not recorded is not either.
+    That is the caller's, or a new one. A new one is not sampled: what happens inside an item that is not recorded is
+    not either.
     """
-    if seen is not None and (seen.span is not None or seen.parent is not None):
+    if seen is not None:
         return seen
-    made = SpanContext(_IDS.generate_trace_id(), _IDS.generate_span_id(), is_remote=False)
+    made = parse_traceparent(traceparent) or SpanContext(
+        _IDS.generate_trace_id(), _IDS.generate_span_id(), is_remote=False
+    )
     return ItemTrace(info, made, None)
 
 

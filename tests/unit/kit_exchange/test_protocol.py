@@ -9,6 +9,7 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from candela.exchange.v1 import exchange_pb2
 from services.kit.call import Principal
@@ -452,3 +453,24 @@ async def test_a_server_that_is_stopped_answers_what_it_accepted() -> None:
     assert sorted(reply.id for reply in await finishing) == list(range(1, 9))
     assert await stream.code() is grpc.StatusCode.OK
     await channel.close()
+
+
+@pytest.mark.parametrize("end", ["answered", "cancelled", "broken", "gone"])
+async def test_what_is_in_flight_comes_down_again(end: str) -> None:
+    def in_flight() -> float:
+        labels = {"service": "candela.inference.v1.EmbeddingService"}
+        return REGISTRY.get_sample_value("rpc_server_in_flight", labels) or 0.0
+
+    before = in_flight()
+    async with served() as one:
+        await one.wire.send(call(1, "wait"), call(2, "wait"), call(3, "not found"), call(4, ""))
+        await eventually(lambda: in_flight() == before + 2)
+        if end == "answered":
+            one.models.answer_waiting()
+        elif end == "cancelled":
+            await one.wire.send(cancel(1), cancel(2))
+        elif end == "broken":
+            await one.wire.send(call(5, "wait"), call(5, "wait"))
+        else:
+            one.wire.stream.cancel()
+        await eventually(lambda: in_flight() == before)
