@@ -14,17 +14,15 @@ from kserve import grpc_service_pb2, model_config_pb2
 SERVER_NAME: Final = "candela"
 SERVER_VERSION: Final = "0.1.0"
 
-# What is here of Triton's extensions. Not here: sequence, system_shared_memory, cuda_shared_memory, unload_dependents.
+# Triton's extensions that are here as a whole. Not here: sequences, shared memory, models that depend on each other;
+# trace and log settings can be read only, and binary_tensor_data is HTTP's.
 EXTENSIONS: Final = (
     "classification",
     "model_repository",
     "schedule_policy",
     "model_configuration",
-    "binary_tensor_data",
     "parameters",
     "statistics",
-    "trace",
-    "logging",
 )
 
 # Platforms of Triton, by which clients know a model's format, to the backend that runs it.

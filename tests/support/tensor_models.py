@@ -122,16 +122,21 @@ def sleeper(name: str = "sleeper") -> TensorModel:
 
 
 class Held(TensorModel):
-    """FP32 [1] X comes back as Y, once the test opens the gate; `begun` is set when a batch waits there."""
+    """FP32 [1] X comes back as Y, once the test opens the gate; `begun` is set when a batch waits there.
+
+    `order` has the items as they were computed.
+    """
 
     def __init__(self) -> None:
         specs = [TensorSpec(name, "FP32", (1,)) for name in ("X", "Y")]
         super().__init__("held", Tensors(specs[:1], specs[1:], batched=True), self._pass)
         self.begun, self.gate = threading.Event(), threading.Event()
+        self.order: list[float] = []
 
     def _pass(self, item: Arrays) -> Arrays:
         self.begun.set()
         assert self.gate.wait(10.0), "the test never opened the gate"
+        self.order.append(float(item["X"][0]))
         return {"Y": item["X"]}
 
 

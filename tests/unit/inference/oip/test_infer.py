@@ -218,19 +218,15 @@ async def test_the_timeout_of_a_request_counts_in_the_queue(held: HeldOip) -> No
 async def test_the_urgent_go_first(held: HeldOip) -> None:
     first = asyncio.ensure_future(held.oip.infer(hold(0)))
     await held.until_begun()
-    ended: list[str] = []
-
-    async def infer(level: int, name: str) -> None:
-        await held.oip.infer(_with(hold(1), priority=level))
-        ended.append(name)
-
-    levels = ((3, "low"), (0, "default"), (1, "high"), (9, "beyond"))
-    calls = [asyncio.ensure_future(infer(level, name)) for level, name in levels for _ in range(8)]  # batches of 8
+    levels = (3, 0, 1, 9)  # low, the default, high, beyond: as the default
+    calls = [asyncio.ensure_future(held.oip.infer(_with(hold(one), priority=one))) for one in levels for _ in range(8)]
     await eventually(lambda: held.engine.waiting == len(calls))
     held.model.gate.set()
     await asyncio.gather(first, *calls)
-    assert ended[:8] == ["high"] * 8
-    assert ended[-8:] == ["low"] * 8
+    order = held.model.order[1:]
+    assert order[:8] == [1] * 8
+    assert sorted(order[8:24]) == [0] * 8 + [9] * 8
+    assert order[24:] == [3] * 8
 
 
 async def test_a_call_that_goes_away_is_taken_out_of_the_queue(held: HeldOip) -> None:

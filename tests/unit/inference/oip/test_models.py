@@ -1,6 +1,8 @@
 """What the protocol says of the server and its models: metadata, statistics, the repository, settings."""
 
 import gc
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,9 +47,10 @@ async def test_a_model_is_ready_that_can_be_called(oip: Oip) -> None:
 async def test_the_server_names_itself_and_only_what_it_has(oip: Oip) -> None:
     answer = await oip.stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=oip.metadata)
     assert answer.name == "candela"
-    assert answer.version
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
+    assert answer.version == project["project"]["version"]
     assert {"model_repository", "statistics", "model_configuration"} <= set(answer.extensions)
-    assert not {"sequence", "system_shared_memory", "cuda_shared_memory"} & set(answer.extensions)
+    assert not {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging"} & set(answer.extensions)
 
 
 async def test_metadata_shows_tensors_with_the_batch_dimension(oip: Oip) -> None:
