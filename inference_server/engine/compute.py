@@ -97,7 +97,7 @@ def _alone(runner: Runner, value: Any, card: ModelCard) -> Any:
     try:
         (result,) = runner.run([value])
     except CandelaError as error:  # what the model says about the item
-        return error
+        return error.with_traceback(None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as for the batch, which was logged
         _LOG.warning("the model %s fails on a single item: %s", card.identity, error)
         return failure(card)

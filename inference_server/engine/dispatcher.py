@@ -39,7 +39,7 @@ class Dispatcher:
                 try:
                     ended.extend(self.queue.offer(tickets, now))
                 except CandelaError as error:
-                    refusals.append(error)
+                    refusals.append(error.with_traceback(None))  # which holds this frame, and so the error itself
                 else:
                     refusals.append(None)
             woken = self._idle.pop() if self._idle and len(self.queue) else None

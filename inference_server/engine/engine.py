@@ -139,7 +139,10 @@ class Engine(Generic[InputT, OutputT]):
         """
         (outcome,) = self.submit_many([(items, work, done)])
         if isinstance(outcome, CandelaError):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del outcome  # its traceback holds this frame: it must not be held in return
         return outcome
 
     def submit_many(self, requests: Sequence[Request[InputT, OutputT]]) -> list[Submission[OutputT] | CandelaError]:
@@ -221,7 +224,8 @@ class Engine(Generic[InputT, OutputT]):
         self, items: Sequence[Item[InputT] | CandelaError], work: Work, done: Done[OutputT], now: float
     ) -> Submission[OutputT]:
         submission: Submission[OutputT] = Submission(len(items), work, done, self._take_back)
-        tickets, bucket = submission.tickets, self._bucket
+        tickets: list[Ticket[Slot]] = []
+        bucket = self._bucket
         deadline = inf if work.deadline is None else work.deadline
         priority, tenant = work.priority, work.tenant
         for index, item in enumerate(items):
@@ -231,7 +235,7 @@ class Engine(Generic[InputT, OutputT]):
             try:
                 shape = bucket(item.value)
             except CandelaError as error:
-                submission.fail_early(index, error)
+                submission.fail_early(index, error.with_traceback(None))
             except Exception:  # noqa: BLE001 - a model's defect fails the item and not all calls of a frame
                 _LOG.exception("the model %s cannot tell the shape of an item", self.card.identity)
                 submission.fail_early(index, failure(self.card))
@@ -239,6 +243,7 @@ class Engine(Generic[InputT, OutputT]):
                 tickets.append(
                     Ticket((submission, index, item.value), shape, item.size, now, deadline, priority, tenant)
                 )
+        submission.tickets = tickets
         if len(tickets) != len(items):
             self.reporter.ended(names.FAILED, tenant, len(items) - len(tickets))
         return submission
@@ -255,6 +260,7 @@ class Engine(Generic[InputT, OutputT]):
             if refusal is None:
                 self._delivery.inside += len(tickets)
             else:
+                submission.tickets = ()
                 answers[place] = self._refused(refusal, submission.work, len(tickets))
         if ended:
             self._loop.call_soon(self._delivery.end, ended)

@@ -116,14 +116,18 @@ class Instance:
                     self._deliver(post)
                 self.runner.revive()
                 continue
-            outcome = self._outcome
-            taken = self._dispatcher.next(self, outcome)
-            self._outcome = None
-            if outcome is not None or taken.ended:
-                post(outcome, taken.ended)
-            batch = taken.batch or self._sleep()
+            batch = self._next_batch(post) or self._sleep()
             if batch:
                 self._outcome = self.run(batch)
+            del batch  # an instance that sleeps holds no inputs
+
+    def _next_batch(self, post: Post) -> Sequence[Ticket[Slot]]:
+        outcome = self._outcome
+        taken = self._dispatcher.next(self, outcome)
+        self._outcome = None
+        if outcome is not None or taken.ended:
+            post(outcome, taken.ended)
+        return taken.batch
 
     def _deliver(self, post: Post) -> None:
         """Hand over the outcome that is left, if any."""

@@ -38,6 +38,7 @@ def _count_failures(outcome: Outcome, record: BatchRecord) -> None:
     for ticket, result in zip(outcome.batch, outcome.results, strict=True):
         if isinstance(result, CandelaError):
             failures[ticket.tenant] += 1
+            result.__traceback__ = None  # its frames hold the batch's inputs
     if failures:
         record.failed = sum(failures.values())
         record.failures = failures

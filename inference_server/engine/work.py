@@ -52,7 +52,7 @@ class Submission(Generic[OutputT]):
         self, size: int, work: Work, done: Done[OutputT], withdraw: Callable[["Submission[Any]"], None]
     ) -> None:
         self.work = work
-        self.tickets: list[Ticket[Slot]] = []
+        self.tickets: Sequence[Ticket[Slot]] = ()
         self._results: list[OutputT | CandelaError] = [_UNSETTLED] * size
         self._open = size
         self._done: Done[OutputT] | None = done
@@ -82,6 +82,7 @@ class Submission(Generic[OutputT]):
     def complete(self) -> None:
         """Hand the results over, once; does nothing when the caller has gone away."""
         done, self._done = self._done, None
+        self.tickets = ()  # they hold this submission: nothing must wait for the garbage collector, inputs are large
         if done is not None:
             done(self._results)
 
@@ -90,6 +91,7 @@ class Submission(Generic[OutputT]):
         if self._done is not None:
             self._done = None
             self._withdraw(self)
+            self.tickets = ()
 
 
 # A waiting item: its request, its place in it, its value. A plain tuple, made and taken apart in tens of nanoseconds.
