@@ -1,11 +1,11 @@
 """Workload B: a small conv net in torch, 3×96×96 float32 an item (110 KB), 64 requests in flight, batches of up to 32.
 
 Nobody is told which batch size is best: every server may make batches of up to 32 and has its dynamic batching on, ours
-too, which times sizes and picks one (peers fill batches as far as they can). The net has two torch threads everywhere,
-the default on two cores. *Bare* is the net in this process without any server, in batches of the size that is best for
-it; *no-op* is our server with a model that looks at nothing, for items of the same size: a server can be no faster than
-either. *Fixed* is our server with another limit for batches; the best of these is what the picked size is compared
-with.
+too, which times sizes and picks one (peers fill batches as far as they can). The net has one torch thread everywhere:
+the other core is for the server and the client. *Bare* is the net in this process without any server, in batches of the
+size that is best for it; *no-op* is our server with a model that looks at nothing, for items of the same size: a server
+can be no faster than either. *Fixed* is our server with another limit for batches; the best of these is what the picked
+size is compared with.
 """
 
 import statistics
