@@ -88,7 +88,9 @@ class Admission:
         if deadline == inf or flow.count == len(tickets) or store.work <= count * store.longest:
             return
         share = flow.level.share(flow)
-        slack = deadline - now - self._instances.busy(now) / count - 2.0 * store.longest - store.margin
+        slack = deadline - now - self._instances.busy(now) / count - store.margin
+        # Every shape's last batch may be small, and takes its time all the same.
+        slack = max(slack - store.longest * (1.0 + max(len(flow.level.shapes) / count, 1.0)), slack / 2.0)
         over = flow.work() - share * count * slack
         if over > 0.0:
             raise refusals.over_share(over / (share * count))

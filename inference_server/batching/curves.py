@@ -150,9 +150,12 @@ class Curve:
         if point.odds < _SHIFT:
             return
         ratio = point.odd / point.mean if point.mean > 0.0 else 1.0
-        for other in self.points.values():
+        changed = next(size for size, one in self.points.items() if one is point)
+        for size, other in self.points.items():
             if other.seen < point.odd_since:
-                other.mean *= ratio
+                # More than this was never seen, in proportion: a stall must not grow from size to size.
+                most = point.odd * max(size / changed, 1.0)
+                other.mean = min(other.mean * ratio, max(most, other.mean))
                 other.count = 1
         point.mean, point.odds = point.odd, 0
 

@@ -54,7 +54,7 @@ class Limits:
     max_bytes: int = 512 * 1024 * 1024
     weights: Mapping[str, float] = field(default_factory=dict)
     activity: float = 1.0
-    probe_after: float = 1.0
+    probe_after: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,15 @@ def test_lower_priorities_do_not_ride_where_they_cost_time() -> None:
     assert numbers(waiting.take(0, 0.0)) == [1]
 
 
+def test_nobody_rides_who_would_make_a_higher_priority_late() -> None:
+    costs = primed(4, lambda bucket, size: 1.0 + 0.01 * size, ["a"], margin=0.0, explore=0.0)
+    for deadline, together in ((1.015, [1]), (1.025, [1, 0])):
+        waiting: BatchQueue[int] = BatchQueue(Limits(4), costs)
+        waiting.offer([ticket(0, priority=Priority.LOW)], 0.0)
+        waiting.offer([ticket(1, deadline, priority=Priority.HIGH)], 0.0)
+        assert numbers(waiting.take(0, 0.0)) == together
+
+
 def test_tenants_take_turns_by_weight_and_gain_nothing_by_waiting() -> None:
     waiting = queue(4, weights={"b": 3.0})
     waiting.offer([ticket(0, tenant="a") for _ in range(40)], 0.0)

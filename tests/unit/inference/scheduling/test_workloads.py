@@ -75,6 +75,33 @@ def test_saturating_tenants_get_their_weights(tenants: Mapping[str, tuple[float,
         assert served[name] / len(done) == pytest.approx(weight / whole, rel=0.05)
 
 
+def test_tenants_get_their_weights_with_many_shapes_and_instances() -> None:
+    random = Random(11)
+    weights = {"a": 1.0, "b": 2.0, "c": 3.0}
+
+    def cost(bucket: object, size: int) -> float:
+        return SECONDS * (0.3 + 0.7 * size / MAX)
+
+    simulation = Simulation(Limits(MAX, 2, weights=weights), cost, primed(MAX, cost, range(4)))
+    when = 0.0
+    while when < 20.0:
+        when += random.expovariate(3.0 * 2 * CAPACITY)
+        one = request(when, random.uniform(1.0, 1.3), bucket=random.randrange(4), tenant=random.choice("abc"))
+        simulation.arrive(when, one)
+    simulation.run()
+    done = simulation.log.done(2.0, 20.0)
+    assert len(done) / 18.0 >= 0.98 * 2 * CAPACITY
+    served = Counter(one.tenant for one in done)
+    for name, weight in weights.items():
+        assert served[name] / len(done) == pytest.approx(weight / 6.0, rel=0.05)
+
+
+def test_a_heavy_tenant_has_what_many_light_ones_leave() -> None:
+    tenants = {"heavy": (1.0, 40.0), **{f"light-{number}": (1.0, 0.2) for number in range(40)}}
+    simulation = sleeping([(2.0, 20.0)], tenants=tenants)
+    assert len(simulation.log.done(1.0, 20.0)) / 19.0 >= 0.98 * CAPACITY
+
+
 def test_a_light_tenant_gets_in_beside_a_heavy_one() -> None:
     simulation = sleeping([(4.0, 20.0)], tenants={"heavy": (1.0, 39.0), "light": (1.0, 1.0)})
     light = [one for one in simulation.log.refused if one.tenant == "light" and one.arrived > 1.0]
