@@ -114,3 +114,17 @@ def test_hostile_shapes_do_not_pile_up() -> None:
 def test_a_size_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="1 to 4"):
         CostModel(4).observe("a", 5, 0.1)
+
+
+def test_a_machine_that_stalls_does_not_make_estimates_grow_from_size_to_size() -> None:
+    costs = CostModel(32)
+    quick, stalled = 3e-5, 0.01
+    for _ in range(5):
+        costs.observe("shape", 32, quick)
+    for size in (2, 4, 6, 8, 10, 12):
+        for _ in range(5):
+            costs.observe("shape", size, quick)
+        for _ in range(3):
+            costs.observe("shape", size, stalled)
+    largest = max(costs.snapshot()["shape"].seconds.values())
+    assert largest <= 16 * stalled, "no batch took longer than a stall, and no size is more than 16 times another"
