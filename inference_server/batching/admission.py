@@ -13,6 +13,7 @@ from inference_server.batching.schedule import Draft, TooLate
 from services.kit.errors import ResourceExhausted
 
 _MOST_TURNS = 512  # batches of a single lane that are gone through one by one
+_MOST_REFUSED = 1024  # refusals that are remembered
 _MOST_STEPS = 256  # so many batches may be drafted at once,
 _STEPS_A_SECOND = 20000.0  # and so many on the long run: at most a tenth of a core
 _CONTENDED = 0.5  # a queue that is so full is shared by weight
@@ -175,7 +176,7 @@ class Admission:
                 break
         if needed > tickets[-1].deadline or needed == inf:
             if place + len(tickets) == total:
-                self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
+                self._remember(lane, tickets, needed)
             raise self._late(tickets[-1], needed, now)
 
     def _refusal(self, tickets: Sequence[AnyTicket], late: TooLate, now: float) -> ResourceExhausted:
@@ -185,8 +186,13 @@ class Admission:
         if late.ticket is not None and late.ticket in tickets:
             end = late.end + self._store.margin
         if lane.tickets[-len(tickets) :] == list(tickets):
-            self._refused[lane.flow, lane.shape.bucket] = (len(tickets), last.deadline, end)
+            self._remember(lane, tickets, end)
         return self._late(last, end, now)
+
+    def _remember(self, lane: Lane, tickets: Sequence[AnyTicket], needed: float) -> None:
+        if len(self._refused) >= _MOST_REFUSED:  # many tenants while an instance is stuck
+            self._refused.clear()
+        self._refused[lane.flow, lane.shape.bucket] = (len(tickets), tickets[-1].deadline, needed)
 
     def _late(self, ticket: AnyTicket, end: float, now: float) -> ResourceExhausted:
         """Refuse work that would end at `end`: it fits when what is ahead of it is so much less."""
