@@ -13,6 +13,7 @@ from inference_server.batching.schedule import Draft, TooLate
 from services.kit.errors import ResourceExhausted
 
 _MOST_TURNS = 512  # batches of a single lane that are gone through one by one
+_ROOMY = 5.0  # so many of the largest batches before the deadline are time enough to try sizes
 _MOST_REFUSED = 1024  # refusals that are remembered
 _MOST_STEPS = 256  # so many batches may be drafted at once,
 _STEPS_A_SECOND = 20000.0  # and so many on the long run: at most a tenth of a core
@@ -144,6 +145,19 @@ class Admission:
         """Count a draft that somebody else made."""
         self._steps += steps
 
+    def roomy(self, now: float) -> bool:
+        """Whether an instance may try another batch size: if it helps nobody ahead, everything still ends in time."""
+        store = self._store
+        if self.relaxed(now, 3.0 * store.longest):
+            return True
+        lane = next(store.lanes())
+        curve = lane.shape.curve
+        table, best = curve.table, curve.best
+        if not curve.curious or store.count > len(lane.tickets) or self._instances.count > 1:
+            return False
+        deadlines = (ticket.deadline for ticket in lane.tickets[::best])
+        return all(now + table[-1] + (turn + 1) * table[best] <= deadline for turn, deadline in enumerate(deadlines))
+
     def _lowest(self, flow: Flow) -> bool:
         """Whether nothing of a lower priority waits, which would have to make way."""
         return self._store.count == sum(
@@ -171,6 +185,9 @@ class Admission:
             heapreplace(free, end)
             if turn <= mine:
                 needed = max(needed, end + self._store.costs.margin(curve, table[best]))
+                if curve.curious and tickets[-1].deadline - now > _ROOMY * table[-1]:
+                    # So that there is time to try another size; the batch that is joined may still grow.
+                    needed = max(needed, end + table[-1] + table[best])
             if lane.tickets[turn * best].deadline < end and not place <= turn * best < place + len(tickets):
                 needed = inf
                 break

@@ -42,8 +42,8 @@ class Curve:
     """
 
     __slots__ = (
-        "_busy", "_common", "_grid", "_last_try", "_lost", "_part", "_serial", "best", "confirmed", "first", "largest",
-        "points", "spread", "table", "trying", "version",
+        "_busy", "_common", "_grid", "_last_try", "_lost", "_part", "_serial", "best", "confirmed", "curious", "first",
+        "largest", "points", "spread", "table", "trying", "version",
     )  # fmt: skip
 
     def __init__(self, largest: int, common: "Curve | None", part: float) -> None:
@@ -53,6 +53,7 @@ class Curve:
         self._part = part
         self.points: dict[int, Point] = {}
         self.spread = 0.0
+        self.curious = part > 0.0  # whether some sizes are hardly known
         self.version = 0
         self.confirmed = -inf  # when a batch last took some time, by the queue's clock
         self.trying = 0  # the size that is being explored
@@ -79,8 +80,11 @@ class Curve:
         if point is None:
             self.points[size] = Point(seconds, self._serial)
             self._rebuild()
+            self._wonder_about_sizes()
             return
         self._learn(point, seconds)
+        if point.count <= _HARDLY:
+            self._wonder_about_sizes()
         point.seen = self._serial
         known = self.table[size]
         if abs(point.mean - known) > _REBUILD * known:
@@ -120,6 +124,11 @@ class Curve:
         self.trying = choice
         return choice
 
+    def _wonder_about_sizes(self) -> None:
+        points = self.points
+        hardly = any(size not in points or points[size].count < _HARDLY for size in self._grid)
+        self.curious = self._part > 0.0 and hardly
+
     def _wanted(self, point: Point, size: int, pace: float) -> bool:
         return size * pace >= _PROMISING * point.mean or self._serial - point.seen >= _STALE
 
@@ -157,6 +166,7 @@ class Curve:
                 most = point.odd * max(size / changed, 1.0)
                 other.mean = min(other.mean * ratio, max(most, other.mean))
                 other.count = 1
+        self._wonder_about_sizes()
         point.mean, point.odds = point.odd, 0
 
     def _rebuild(self) -> None:

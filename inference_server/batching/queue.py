@@ -196,7 +196,7 @@ class BatchQueue(Generic[P]):
                 pieces = self._live(self._plan.pop(), now, ended)
             else:
                 draft = Draft(store, EVERYTHING)
-                explore = self._plan is None and self._admission.relaxed(now, 3.0 * store.longest)
+                explore = self._plan is None and self._admission.roomy(now)
                 self._plan = None
                 draft.next(now, explore=explore)
                 self._end_late(draft.dropped, ended)

@@ -205,6 +205,26 @@ def test_the_best_size_is_found_while_it_works(curve: Callable[[int], float]) ->
     assert after >= 0.95 * best
 
 
+def test_the_best_size_is_found_under_overload_with_deadlines() -> None:
+    random = Random(8)
+    costs = CostModel(32)
+    for size in (1, 4, 16, 32):
+        for _ in range(3):
+            costs.observe("a", size, bumpy(size))
+    simulation = Simulation(
+        Limits(32), lambda bucket, size: bumpy(size) * (1 + 0.01 * random.gauss(0, 1)), costs
+    )  # fmt: skip
+    best = max(size / bumpy(size) for size in range(1, 33))
+    when = 0.0
+    while when < 8.0:
+        when += random.expovariate(1.5 * best)
+        simulation.arrive(when, request(when, 0.3))
+    simulation.run()
+    assert len(simulation.log.done(4.0, 8.0)) / 4.0 >= 0.95 * best
+    assert simulation.log.wasted() <= 0.01
+    assert len(simulation.log.ended) <= 0.01 * len(simulation.log.begun), "who was let in is served all the same"
+
+
 def test_the_best_size_follows_costs_that_change() -> None:
     random = Random(6)
     current = [bumpy]
