@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -167,22 +167,29 @@ async def _open(order: Order, callers: Sequence[Caller]) -> Answer:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    def keep_time() -> None:
-        for when, number in sorted([*due, *((moment, -1) for moment in order.sample_at)]):
-            if (wait := start + when - time.monotonic()) > 0:
-                time.sleep(wait)
-            loop.call_soon_threadsafe(send, when, number)
-
+    events = sorted([*due, *((moment, -1) for moment in order.sample_at)])
     cpu = time.process_time()
-    keeper = threading.Thread(target=keep_time)
+    keeper = threading.Thread(target=_keep_time, args=(loop, start, events, send))
     keeper.start()
     await asyncio.to_thread(keeper.join)
     while tasks:
         await asyncio.wait(list(tasks))
-    seconds = time.monotonic() - start
     await asyncio.sleep(_DRAIN_SECONDS)  # what the server still works on in vain is to be counted
     samples.append(executed(Path(order.counts)) if order.counts else 0)
-    return Answer(fates, seconds, time.process_time() - cpu, samples)
+    return Answer(fates, time.monotonic() - start, time.process_time() - cpu, samples)
+
+
+def _keep_time(
+    loop: asyncio.AbstractEventLoop,
+    start: float,
+    events: Sequence[tuple[float, int]],
+    send: Callable[[float, int], None],
+) -> None:
+    """Let the loop do each event when it is due; `start` is in seconds of the monotonic clock."""
+    for when, number in events:
+        if (wait := start + when - time.monotonic()) > 0:
+            time.sleep(wait)
+        loop.call_soon_threadsafe(send, when, number)
 
 
 async def _work(order: Order) -> Answer:

@@ -59,8 +59,12 @@ def prepare(folder: Path, workload: Workload, deadline: float, port: int) -> lis
         policy=policy(workload, deadline),
     )
     (model / "config.pbtxt").write_text(config, encoding="utf-8")
+    return _command(distribution / "bin" / "tritonserver", folder, port)
+
+
+def _command(program: Path, folder: Path, port: int) -> list[str | Path]:
     return [
-        distribution / "bin" / "tritonserver",
+        program,
         f"--model-repository={folder / 'models'}",
         f"--backend-directory={folder / 'backends'}",
         f"--grpc-port={port}",
