@@ -15,6 +15,7 @@ _PROMISING = 0.75  # a size with so much of the best rate is measured again now 
 _EVERY, _LEARN_EVERY = 16, 4  # batches between two that explore, and while sizes are hardly known
 _LEARNING = 5.0  # times as much may be spent as long as they are
 _HARDLY = 2  # so few samples tell little
+_SURELY = 0.97  # what noise leaves of a mean
 _STALE = 4096  # batches after which a size without promise is measured again
 _STEPS = 16  # sizes that are tried are multiples of this part of the largest
 
@@ -103,11 +104,15 @@ class Curve:
         pace = self.table[self.best] / self.best
         allowed = self._part * self._busy - self._lost
         choice, rank, loss = 0, (2, inf), 0.0
+        least = self._least()
         for size in self._grid:
             if size == self.best or size > waiting:
                 continue
             extra = self.table[size] - size * pace
             point = self.points.get(size)
+            stale = point is not None and self._serial - point.seen >= _STALE
+            if size * pace < _SURELY * least[size] and not stale:
+                continue
             if point is None or point.count < _HARDLY:
                 place = (0, extra)
             elif since >= _EVERY and self._wanted(point, size, pace):
@@ -125,9 +130,28 @@ class Curve:
         return choice
 
     def _wonder_about_sizes(self) -> None:
+        """Note whether a size is hardly known that could be better than the best one."""
         points = self.points
-        hardly = any(size not in points or points[size].count < _HARDLY for size in self._grid)
-        self.curious = self._part > 0.0 and hardly
+        pace = self.table[self.best] / self.best
+        least = self._least()
+        self.curious = self._part > 0.0 and any(
+            (size not in points or points[size].count < _HARDLY) and size * pace >= _SURELY * least[size]
+            for size in self._grid
+        )
+
+    def _least(self) -> list[float]:
+        """Return for every size what it takes at the least: no less than any smaller size that was measured.
+
+        A size that cannot be better than the best one even so is not tried: a model whose batches cost the same
+        whatever they hold would only be disturbed, and who waits behind a small batch waits for one more.
+        """
+        least, most = [0.0], 0.0
+        for size in range(1, self.largest + 1):
+            least.append(most)
+            point = self.points.get(size)
+            if point is not None and point.mean > most:
+                most = point.mean
+        return least
 
     def _wanted(self, point: Point, size: int, pace: float) -> bool:
         return size * pace >= _PROMISING * point.mean or self._serial - point.seen >= _STALE

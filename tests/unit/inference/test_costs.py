@@ -78,18 +78,35 @@ def test_the_margin_is_small_and_follows_the_spread() -> None:
 
 
 def test_trying_sizes_costs_little() -> None:
+    def takes(size: int) -> float:
+        return 0.001 * float(size) ** 0.9
+
     costs = CostModel(32, explore=0.01)
-    fed(costs, 1, 0.005, 3)
-    fed(costs, 32, 0.005, 3)
-    items = batches = 0
+    for size in (1, 32):
+        fed(costs, size, takes(size), 3)
+    items, seconds = 0, 0.0
     for _ in range(20_000):
         curve = costs.curve("a")
         size = curve.explore(64) or curve.first[32]
-        fed(costs, size, 0.005)
+        fed(costs, size, takes(size))
         items += size
-        batches += 1
+        seconds += takes(size)
     assert set(costs.snapshot()["a"].samples) >= set(range(2, 33, 2)), "every size was tried"
-    assert items / batches >= 0.99 * 32
+    assert items / seconds >= 0.99 * 32 / takes(32)
+
+
+def test_sizes_that_cannot_be_better_are_not_tried() -> None:
+    costs = CostModel(32)
+    random = Random(3)
+    fed(costs, 1, 0.005, 3)
+    fed(costs, 32, 0.005, 3)
+    sizes = set()
+    for _ in range(3_000):
+        curve = costs.curve("a")
+        size = curve.explore(64) or curve.first[32]
+        sizes.add(size)
+        fed(costs, size, 0.005 * random.uniform(0.99, 1.01))
+    assert sizes <= {30, 31, 32}, "a batch takes the same whatever it holds: only full ones are worth it"
 
 
 def test_a_split_that_is_clearly_faster_is_made() -> None:
