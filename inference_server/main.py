@@ -110,8 +110,10 @@ def bindings_of(host: ModelHost, device: Device) -> list[Binding]:
 
 def oip_of(mesh: Mesh[InferenceSettings], host: ModelHost) -> Binding:
     """Return the Open Inference Protocol, for services only: its contract cannot say so itself."""
-    servicer = OipServicer(host, mesh.settings, mesh.draining)
-    return Binding(add_GRPCInferenceServiceServicer_to_server, servicer, Access(Level.SERVICE))
+    settings = mesh.settings
+    servicer = OipServicer(host, settings, mesh.draining)
+    add = add_GRPCInferenceServiceServicer_to_server
+    return Binding(add, servicer, Access(Level.SERVICE), logged=settings.exchange_access_log)
 
 
 if __name__ == "__main__":

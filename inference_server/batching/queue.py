@@ -191,6 +191,11 @@ class BatchQueue(Generic[P]):
     def _form(self, instance: int, now: float, ended: list[Ended[Any]]) -> list[AnyTicket]:
         """Take the next batch that is in time out of the store and let it run."""
         store = self._store
+        if store.count == 1 and not self._plan:  # a single caller's: nothing to choose, and no draft to pay for
+            self._plan = None
+            lane = next(store.lanes())
+            if now + lane.shape.curve.table[1] <= lane.tickets[0].deadline:
+                return self._run(instance, [(lane, 1)], now)
         while store.count:
             if self._plan:
                 pieces = self._live(self._plan.pop(), now, ended)

@@ -78,6 +78,9 @@ class Engine(Generic[InputT, OutputT]):
         self._measuring: asyncio.Future[Invariance] | None = None
         self._bucket = self._model.bucket
         self._take_back = self._withdraw  # bound once, not once a request
+        # Whether `answers` is asking, which can run a short batch itself: two turns of the loop less.
+        self._at_once = False
+        self._here: Instance | None = None
 
     @property
     def costs(self) -> CostModel:
@@ -174,7 +177,14 @@ class Engine(Generic[InputT, OutputT]):
             if not future.done():  # cancelled in the same turn of the loop
                 future.set_result(results)
 
-        submission = self.submit(items, work, done)
+        self._at_once = True
+        try:
+            submission = self.submit(items, work, done)
+        finally:
+            self._at_once = False
+            instance, self._here = self._here, None
+        if instance is not None:
+            self._run_here(instance)
         try:
             return await future
         finally:
@@ -270,7 +280,10 @@ class Engine(Generic[InputT, OutputT]):
 
     def _wake(self, instance: Instance, offers: Sequence[tuple[Submission[Any], Sequence[Ticket[Slot]]]]) -> None:
         if len(offers) == 1 and self._inline.trusts(offers[0][1]):
-            self._loop.call_soon(self._run_here, instance)
+            if self._at_once:
+                self._here = instance
+            else:
+                self._loop.call_soon(self._run_here, instance)
         else:
             instance.wake()
 

@@ -61,7 +61,7 @@ from services.kit.pipeline.deadline import Limits
 from services.kit.pipeline.methods import Methods
 from services.kit.redis import redis_client
 from services.kit.revocation import Revocations
-from services.kit.server import Binding, Running, StartError, foreign_rules, serving
+from services.kit.server import Binding, Running, StartError, foreign_rules, serving, unlogged
 from services.kit.settings import PREFIX, ServerSettings
 from services.kit.tls import channel_credentials
 from services.kit.tokens import TokenVerifier
@@ -178,7 +178,7 @@ def _pipeline(mesh: Mesh[Any], bindings: Sequence[Binding]) -> Pipeline:
     return Pipeline(
         tracer=mesh.telemetry.tracer,
         authenticator=Authenticator(tokens, mesh.revocations, mesh.api_keys),
-        methods=Methods(foreign_rules(bindings)),
+        methods=Methods(foreign_rules(bindings), unlogged(bindings)),
         limits=Limits(settings.unary_limit_seconds, settings.stream_limit_seconds),
         clock=mesh.clock,
         access_log=settings.access_log,

@@ -36,12 +36,14 @@ class StartError(Exception):
 class Binding:
     """A servicer and the generated function that registers it (`add_XServicer_to_server`).
 
-    `access` is the rule for every method of a contract of others, which cannot carry our option.
+    `access` is the rule for every method of a contract of others, which cannot carry our option. Without `logged` calls
+    have a line in the access log only when they fail or are slow.
     """
 
     add: Callable[[Any, Any], None]
     servicer: object
     access: Access | None = None
+    logged: bool = True
 
 
 class _Recorder:
@@ -85,6 +87,11 @@ def handlers_of(binding: Binding) -> dict[str, Any]:
 def foreign_rules(bindings: Iterable[Binding]) -> dict[str, Access]:
     """Return the rules that bindings state for contracts of others, by service."""
     return {path.split("/")[1]: b.access for b in bindings if b.access is not None for path in handlers_of(b)}
+
+
+def unlogged(bindings: Iterable[Binding]) -> set[str]:
+    """Return the services of bindings whose calls are not all logged."""
+    return {path.split("/")[1] for b in bindings if not b.logged for path in handlers_of(b)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,8 +147,8 @@ class ServerSettings(CandelaSettings):
     access_log: bool = Field(True, description="Whether every call is logged, one line each.")
     exchange_access_log: bool = Field(
         False,
-        description="Whether `access_log` means every call inside an Exchange too, and not only those that fail: a "
-        "line costs more than such a call.",
+        description="Whether `access_log` means every call inside an Exchange and of the Open Inference Protocol too, "
+        "and not only those that fail (or, of the latter, take a second): a line costs more than such a call.",
     )
     exchange_sampling_ratio: float = Field(
         0.01,

@@ -1,6 +1,6 @@
 """What the contract says about a method, read once from its descriptor."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ class MethodInfo:
     service: str = ""
     method: str = ""
     scope: str = ""
+    logged: bool = True  # whether calls that succeed quickly have a line in the access log
 
     @property
     def name(self) -> str:
@@ -58,9 +59,13 @@ UNKNOWN_METHOD = MethodInfo("/_OTHER", None, service="_OTHER", method="_OTHER")
 class Methods:
     """Looks methods up by their path `/package.Service/Method` and remembers them."""
 
-    def __init__(self, foreign: Mapping[str, Access] | None = None) -> None:
-        """Use `foreign` as the rule for every method of the services it names (contracts without our option)."""
+    def __init__(self, foreign: Mapping[str, Access] | None = None, unlogged: Collection[str] = ()) -> None:
+        """Use `foreign` as the rule for every method of the services it names (contracts without our option).
+
+        Calls of the services in `unlogged` have a line in the access log only when they fail or are slow.
+        """
         self._foreign = dict(foreign or {})
+        self._unlogged = frozenset(unlogged)
         self._known: dict[str, MethodInfo] = {}
 
     def get(self, path: str) -> MethodInfo:
@@ -74,6 +79,7 @@ class Methods:
         service, _, method = path.lstrip("/").rpartition("/")
         foreign = self._foreign.get(service)
         base: dict[str, Any] = {"path": path, "service": service, "method": method}
+        base["logged"] = service not in self._unlogged
         try:
             descriptor = descriptor_pool.Default().FindMethodByName(f"{service}.{method}")
         except KeyError:

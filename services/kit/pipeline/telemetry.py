@@ -108,7 +108,7 @@ class Observation:
         requests_of(service, method, code.name).inc()
         durations_of(service, method).observe(seconds)
         in_flight_of(service).dec()
-        if self._log:
+        if self._log and (code is not grpc.StatusCode.OK or seconds >= SLOW_SECONDS or self._info.logged):
             log_line(self._info, code, seconds, self.principal, self.request_id)
         self._end_span(code, description, seconds)
         self.reported = True

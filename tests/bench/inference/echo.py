@@ -46,7 +46,7 @@ class Echo(GRPCInferenceServiceServicer):
 async def compose(_: Mesh[InferenceSettings]) -> AsyncIterator[Sequence[Binding]]:
     """Serve the echo."""
     echo = Echo()  # type: ignore[abstract] # the others answer UNIMPLEMENTED
-    yield [Binding(add_GRPCInferenceServiceServicer_to_server, echo, Access(Level.SERVICE))]
+    yield [Binding(add_GRPCInferenceServiceServicer_to_server, echo, Access(Level.SERVICE), logged=False)]
 
 
 if __name__ == "__main__":
