@@ -66,6 +66,7 @@ class Held(Counter):
 class Served:
     server: RunningServer
     stream: Any
+    host: ModelHost
     number: int = 0
 
     async def send(self, *calls: tuple[str, Any], **context: Any) -> list[int]:
@@ -118,7 +119,7 @@ async def serve(counter: Any = None, max_items: int = 100) -> AsyncIterator[Serv
     async with running_server(*bindings_of(host, Device.CPU), exchange, oip, service="inference") as server:
         stub = exchange_service_pb2_grpc.ExchangeServiceStub(server.channel)
         stream = stub.Exchange(metadata=server.as_service("recognition"))
-        yield Served(server, stream)
+        yield Served(server, stream, host)
         stream.cancel()
     await host.close(5.0)
     telemetry.close()
@@ -212,7 +213,10 @@ async def test_a_caller_that_goes_away_takes_its_calls_along() -> None:
         await served.send(*(("embed_texts", embed(f"t{index}")) for index in range(5)))
         async with serve_again(served) as other:
             await other.ask("detect_text", ocr_service_pb2.DetectTextRequest(images=[image()]))
+            engine = served.host.find(Task.EMBED_TEXTS, "")
+            assert engine.waiting >= 5
             served.stream.cancel()
+            await eventually(lambda: engine.waiting == 0)
             held.go.set()
             assert (await other.ask("embed_texts", embed("after"))).results[0].embedding.tokens == 5
         assert [text for text in held.seen if text.startswith("t")] == []
@@ -223,7 +227,7 @@ async def serve_again(served: Served) -> AsyncIterator[Served]:
     """Open one more stream to the same server."""
     stub = exchange_service_pb2_grpc.ExchangeServiceStub(served.server.channel)
     stream = stub.Exchange(metadata=served.server.as_service("recognition"))
-    yield Served(served.server, stream)
+    yield Served(served.server, stream, served.host)
     stream.cancel()
 
 
