@@ -271,11 +271,10 @@ class Notifications:
         self, request: notification_service_pb2.WatchNotificationsRequest, context: Context
     ) -> Iterator[notification_service_pb2.WatchNotificationsResponse]:
         self.world.handle("WatchNotifications", request, context, Empty)
-        gone = threading.Event()
-        context.add_callback(gone.set)
+        # Not after the yield: gRPC does not go on with a generator whose caller left while it sent.
+        context.add_callback(self.world.gate.set)
         yield notification_service_pb2.WatchNotificationsResponse(seq=1)
-        gone.wait(30)
-        self.world.gate.set()
+        self.world.gate.wait(30)
 
 
 def offering(service: ServiceDescriptor, servicer: object) -> Callable[[grpc.Server], None]:
