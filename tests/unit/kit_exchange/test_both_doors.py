@@ -202,9 +202,9 @@ async def test_time_that_runs_out_ends_the_call_and_its_work(door: Opened) -> No
 
 
 async def test_a_handler_knows_its_deadline(door: Opened) -> None:
-    await door.call(embed("a"), timeout=3.0)
+    await door.call(embed("a"), timeout=30.0)
     left = (door.models.calls[0].deadline or 0) - time.monotonic()
-    assert 1.0 < left <= 3.0
+    assert 5.0 < left <= 31.0, "gRPC rounds what it sends up"
 
 
 async def test_a_call_without_deadline_gets_the_servers(door: Opened) -> None:
