@@ -20,7 +20,7 @@ import grpc
 from opentelemetry import trace
 
 from services.kit.errors import Unavailable
-from services.kit.grpc_options import client_options
+from services.kit.grpc_options import Options, client_options
 from services.kit.identity import ServiceIdentity
 from services.kit.outgoing import OutgoingCalls
 
@@ -76,11 +76,7 @@ async def open_channel(
     options = client_options(_SEVERAL if several else _ONE)
     if len(addresses) > 1:
         options.append(("grpc.default_authority", callee))
-    if credentials is None:
-        inner = grpc.aio.insecure_channel(target, options=options)
-    else:
-        inner = grpc.aio.secure_channel(target, credentials, options=options)
-    async with inner:
+    async with _dialled(target, credentials, options) as inner:
         yield MeshChannel(inner, OutgoingCalls(callee, identity, tracer), attempts=_ATTEMPTS if several else 1)
 
 
@@ -91,9 +87,13 @@ def replica_channel(
     options = client_options(_ONE)
     if authority:
         options.append(("grpc.default_authority", authority))
+    return _dialled(address, credentials, options)
+
+
+def _dialled(target: str, credentials: grpc.ChannelCredentials | None, options: Options) -> grpc.aio.Channel:
     if credentials is None:
-        return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, credentials, options=options)
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 class MeshChannel(grpc.aio.Channel):
